@@ -1,0 +1,73 @@
+"""Which status and words an error of ours has on the wire; each family's shape stands in its replies module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vllama_core.errors import Busy, EngineFailed, InvalidRequest, ModelNotFound, NotYet, PromptTooLong, RequestCancelled, VllamaError
+
+STOPPED = "model runner has unexpectedly stopped"
+"""What Ollama's clients look for when an engine died."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An error, ready for any family.
+
+    :ivar status: as Ollama answers it; OpenAI's and Anthropic's families turn 503 of a full queue into 429.
+    :ivar code: a word for programs.
+    :ivar retry_after: seconds, where trying again helps.
+    """
+
+    status: int
+    message: str
+    code: str | None = None
+    field: str | None = None
+    retry_after: int | None = None
+
+
+class NotHere(VllamaError):
+    """A route of the protocol that this version does not have (501)."""
+
+
+class Unauthorized(VllamaError):
+    """The request carries no key, or one that is not known (401)."""
+
+
+class TooLarge(VllamaError):
+    """The body is over the limit (413)."""
+
+
+class TooSlow(VllamaError):
+    """The client took too long to send its request (408)."""
+
+
+def failure(error: BaseException) -> Failure:
+    """Translate. What is not ours is a 500 that tells nothing: its text may hold anything."""
+    text = str(error)
+    match error:
+        case PromptTooLong():
+            return Failure(status=400, message=text, code="context_length_exceeded", field=error.field)
+        case NotYet():
+            return Failure(status=400, message=text, code="unsupported_parameter", field=error.field)
+        case InvalidRequest():
+            return Failure(status=400, message=text, field=error.field)
+        case ModelNotFound():
+            return Failure(status=404, message=text, code="model_not_found", field="model")
+        case Unauthorized():
+            return Failure(status=401, message=text, code="invalid_api_key")
+        case TooLarge():
+            return Failure(status=413, message=text, code="request_too_large")
+        case TooSlow():
+            return Failure(status=408, message=text, code="request_timeout")
+        case Busy():
+            return Failure(status=503, message=text, code="rate_limit_exceeded", retry_after=error.retry_after)
+        case NotHere():
+            return Failure(status=501, message=text, code="not_yet_supported")
+        case EngineFailed():
+            message = text if text.startswith(STOPPED) else f"{STOPPED}: {text}"
+            return Failure(status=500, message=message, code="engine_failed")
+        case RequestCancelled():
+            return Failure(status=499, message=text)
+        case _:
+            return Failure(status=500, message="internal server error; the agent's log has the details")

@@ -1,0 +1,165 @@
+"""Ollama's requests: JSON in, a `Call` out. Replies stand in `ollama_replies`.
+
+https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vllama_core.errors import InvalidRequest
+
+from vllama_agent.apis import fields, keep_alive, messages, options
+from vllama_agent.engines.base import GenerateRequest, Message
+
+LEVELS = ("high", "medium", "low", "max")
+MAX_ALTERNATIVES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A checked request of /api/generate or /api/chat."""
+
+    model: str
+    """As the request spelled it: replies echo it."""
+    request: GenerateRequest | None
+    """None: only load or unload the model."""
+    stream: bool
+    keep_alive: float | None
+    ignored: tuple[str, ...] = ()
+    render_only: bool = False
+    gives_context: bool = False
+    """Whether the final object carries the token ids of prompt and answer."""
+
+
+def generate(body: dict[str, Any]) -> Call:
+    """POST /api/generate.
+
+    :raises InvalidRequest: names the field.
+    """
+    model = fields.text(body, "model") or ""
+    chosen = _common(body, model)
+    if body.get("images"):
+        raise InvalidRequest(f"{fields.shown(model)} does not support vision; images are not yet supported", field="images")
+    raw = fields.flag(body, "raw", False)
+    request = _generate_request(body, chosen, raw=raw)
+    return _call(body, model, chosen, request, gives_context=not raw)
+
+
+def chat(body: dict[str, Any]) -> Call:
+    """POST /api/chat.
+
+    :raises InvalidRequest: names the field.
+    """
+    model = required_model(body)
+    chosen = _common(body, model)
+    turns = messages.ollama(body.get("messages"))
+    request = GenerateRequest(messages=turns, **_limits(body, chosen)) if turns else None
+    return _call(body, model, chosen, request, gives_context=False)
+
+
+def required_model(body: dict[str, Any]) -> str:
+    """`model`, or its old spelling `name`.
+
+    :raises InvalidRequest: neither is there.
+    """
+    model = fields.text(body, "model") or fields.text(body, "name")
+    if not model:
+        raise InvalidRequest("model is required", field="model")
+    return model
+
+
+def require(capabilities: frozenset[str], call: Call, *, verb: str) -> None:
+    """Refuse what the loaded model cannot do.
+
+    :param verb: generate or chat.
+    :raises InvalidRequest: in Ollama's words.
+    """
+    if "completion" not in capabilities:
+        raise InvalidRequest(f'"{call.model}" does not support {verb}', field="model")
+    if call.request is not None and call.request.suffix and "insert" not in capabilities:
+        raise InvalidRequest(f"{call.model} does not support insert", field="suffix")
+
+
+def _common(body: dict[str, Any], model: str) -> options.Options:
+    fields.refuse_non_empty(body, "tools")
+    _check_format(body)
+    _check_think(body, model)
+    return options.parse(body.get("options"))
+
+
+def _call(body: dict[str, Any], model: str, chosen: options.Options, request: GenerateRequest | None, *, gives_context: bool) -> Call:
+    return Call(
+        model=model,
+        request=request,
+        stream=fields.flag(body, "stream", True),
+        keep_alive=keep_alive.parse(body.get("keep_alive")),
+        ignored=chosen.ignored,
+        render_only=fields.flag(body, "_debug_render_only", False),
+        gives_context=gives_context,
+    )
+
+
+def _generate_request(body: dict[str, Any], chosen: options.Options, *, raw: bool) -> GenerateRequest | None:
+    prompt = fields.text(body, "prompt")
+    suffix = fields.text(body, "suffix")
+    system = fields.text(body, "system")
+    template = fields.text(body, "template")
+    context = fields.token_ids(body["context"], "context") if body.get("context") is not None else ()
+    if raw and (system or template or context):
+        raise InvalidRequest("raw mode does not support template, system, or context", field="raw")
+    limits = _limits(body, chosen)
+    if not prompt:
+        return None
+    if raw or suffix:
+        return GenerateRequest(prompt=prompt, suffix=suffix or None, **limits)
+    turns = (Message(role="user", content=prompt),)
+    if system:
+        turns = (Message(role="system", content=system), *turns)
+    return GenerateRequest(messages=turns, context=context, template=template or None, **limits)
+
+
+def _limits(body: dict[str, Any], chosen: options.Options) -> dict[str, Any]:
+    try:
+        alternatives = fields.integer(body, "top_logprobs", low=0, high=MAX_ALTERNATIVES) or 0
+    except InvalidRequest:
+        raise InvalidRequest("top_logprobs must be between 0 and 20", field="top_logprobs") from None
+    return {
+        "sampling": chosen.sampling,
+        "stop": chosen.stop,
+        "max_tokens": chosen.max_tokens,
+        "num_ctx": chosen.num_ctx,
+        "num_keep": chosen.num_keep,
+        "truncate": fields.flag(body, "truncate", True),
+        "shift": fields.flag(body, "shift", True),
+        "logprobs": fields.flag(body, "logprobs", False),
+        "top_logprobs": alternatives,
+    }
+
+
+def _check_format(body: dict[str, Any]) -> None:
+    value = body.get("format")
+    if value is None or isinstance(value, dict) or value in ("json", "", False) or value == []:
+        fields.refuse_non_empty(body, "format")
+    else:
+        raise InvalidRequest('invalid format: expected "json" or a valid JSON Schema object', field="format")
+
+
+def _check_think(body: dict[str, Any], model: str) -> None:
+    match body.get("think"):
+        case None | False | "" | []:
+            return
+        case bool():
+            pass
+        case str() as level if level not in LEVELS:
+            words = 'must be "high", "medium", "low", "max", true, or false'
+            raise InvalidRequest(f"invalid think value: {fields.shown(level)} ({words})", field="think")
+        case str():
+            pass
+        case other:
+            raise InvalidRequest(f"think must be a boolean or string (not {fields.type_name(other)})", field="think")
+    raise InvalidRequest(
+        f"{fields.shown(model)} does not support thinking; think is not yet supported by this version of vllama, leave it out",
+        field="think",
+    )

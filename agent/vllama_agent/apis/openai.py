@@ -1,0 +1,214 @@
+"""OpenAI's requests: JSON in, a `Call` out. Replies stand in `openai_replies`.
+
+https://platform.openai.com/docs/api-reference/chat/create
+
+`/v1/completions` runs its prompt as it stands, like vLLM and OpenAI; Ollama would wrap it into the chat template.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vllama_core.errors import InvalidRequest, NotYet
+
+from vllama_agent.apis import fields, messages
+from vllama_agent.engines.base import GenerateRequest, Sampling
+
+MAX_CHOICES = 128
+MAX_ALTERNATIVES = 20
+EFFORTS = ("minimal", "low", "medium", "high", "max", "xhigh", "ultra")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A checked request: one `GenerateRequest` per prompt, each answered `n` times."""
+
+    model: str
+    requests: tuple[GenerateRequest, ...]
+    n: int
+    stream: bool
+    include_usage: bool
+    alternatives: int | None = None
+    """For /v1/completions: how many alternatives its log-probabilities list; None = no log-probabilities."""
+
+
+def chat(body: dict[str, Any]) -> Call:
+    """POST /v1/chat/completions.
+
+    :raises InvalidRequest: names the field.
+    """
+    model = _model(body)
+    _refuse_chat_extras(body)
+    turns = messages.openai(body.get("messages"))
+    if not turns:
+        raise InvalidRequest("[] is too short - 'messages'", field="messages")
+    logprobs = fields.flag(body, "logprobs", False)
+    alternatives = fields.integer(body, "top_logprobs", low=0, high=MAX_ALTERNATIVES) or 0
+    if alternatives and not logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs to be true", field="top_logprobs")
+    limit = fields.integer(body, "max_completion_tokens", low=1, high=2**31 - 1)
+    request = GenerateRequest(messages=turns, logprobs=logprobs, top_logprobs=alternatives, **_limits(body, limit))
+    return _call(body, model, (request,))
+
+
+def completions(body: dict[str, Any]) -> Call:
+    """POST /v1/completions. Without `max_tokens` the answer may fill the window.
+
+    :raises InvalidRequest: names the field.
+    """
+    model = _model(body)
+    fields.refuse_non_empty(body, "echo")
+    alternatives = fields.integer(body, "logprobs", low=0, high=MAX_ALTERNATIVES) if body.get("logprobs") is not False else None
+    common = _limits(body, None) | {"logprobs": alternatives is not None, "top_logprobs": alternatives or 0}
+    suffix = fields.text(body, "suffix") or None
+    prompts = _prompts(body.get("prompt"))
+    if suffix and any(isinstance(prompt, tuple) for prompt in prompts):
+        raise InvalidRequest("suffix needs a prompt of text, not of token ids", field="suffix")
+    requests = tuple(
+        GenerateRequest(prompt=prompt, suffix=suffix, **common)
+        if isinstance(prompt, str)
+        else GenerateRequest(prompt_tokens=prompt, **common)
+        for prompt in prompts
+    )
+    best_of = fields.integer(body, "best_of", low=1, high=MAX_CHOICES)
+    call = _call(body, model, requests, alternatives=alternatives)
+    if best_of is not None and best_of != call.n:
+        raise NotYet("best_of")
+    return call
+
+
+def require(capabilities: frozenset[str], call: Call) -> None:
+    """Refuse what the loaded model cannot do.
+
+    :raises InvalidRequest: says what.
+    """
+    if "completion" not in capabilities:
+        raise InvalidRequest(f"the model '{call.model}' does not generate text", field="model")
+    if "insert" not in capabilities and any(request.suffix for request in call.requests):
+        raise InvalidRequest(f"the model '{call.model}' does not support insert", field="suffix")
+
+
+def _model(body: dict[str, Any]) -> str:
+    model = fields.text(body, "model")
+    if not model:
+        raise InvalidRequest("model is required", field="model")
+    return model
+
+
+def _call(body: dict[str, Any], model: str, requests: tuple[GenerateRequest, ...], *, alternatives: int | None = None) -> Call:
+    n = fields.integer(body, "n", low=1, high=MAX_CHOICES) or 1
+    if n * len(requests) > MAX_CHOICES:
+        raise InvalidRequest(
+            f"n times the number of prompts is {n * len(requests)}; at most {MAX_CHOICES} answers can be made at once", field="n"
+        )
+    return Call(
+        model=model,
+        requests=requests,
+        n=n,
+        stream=fields.flag(body, "stream", False),
+        include_usage=_include_usage(body.get("stream_options")),
+        alternatives=alternatives,
+    )
+
+
+def _include_usage(value: Any) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, dict):
+        raise fields.wrong_type("stream_options", "an object", value)
+    if not isinstance(value.get("include_usage") or False, bool):
+        raise fields.wrong_type("stream_options.include_usage", "a boolean", value["include_usage"])
+    return bool(value.get("include_usage"))
+
+
+def _limits(body: dict[str, Any], limit: int | None) -> dict[str, Any]:
+    max_tokens = fields.integer(body, "max_tokens", low=1, high=2**31 - 1)
+    return {"sampling": _sampling(body), "stop": _stop(body.get("stop")), "max_tokens": limit or max_tokens}
+
+
+def _sampling(body: dict[str, Any]) -> Sampling:
+    """OpenAI's defaults where it has any, Ollama's for what OpenAI does not name; vLLM's extra names are understood."""
+    chosen = {
+        "temperature": fields.number(body, "temperature", low=0),
+        "top_p": fields.number(body, "top_p", low=0, high=1),
+        "min_p": fields.number(body, "min_p", low=0, high=1),
+        "presence_penalty": fields.number(body, "presence_penalty", low=-2, high=2),
+        "frequency_penalty": fields.number(body, "frequency_penalty", low=-2, high=2),
+        "repeat_penalty": fields.number(body, "repetition_penalty", low=1e-3),
+    }
+    given = {"temperature": 1.0, "top_p": 1.0} | {name: float(value) for name, value in chosen.items() if value is not None}
+    top_k = fields.integer(body, "top_k", low=-1, high=2**31 - 1)
+    return Sampling(
+        **given,
+        top_k=Sampling.top_k if top_k is None else top_k,
+        seed=fields.seed(fields.integer(body, "seed", low=-(2**63), high=2**64)),
+        logit_bias=fields.logit_bias(body.get("logit_bias"), "logit_bias"),
+    )
+
+
+def _stop(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    found = (value,) if isinstance(value, str) else fields.strings(value, "stop")
+    return tuple(text for text in found if text)
+
+
+def _prompts(value: Any) -> list[str | tuple[int, ...]]:
+    """A string, a list of strings, a list of token ids, or a list of such lists."""
+    match value:
+        case None:
+            raise InvalidRequest("prompt is required", field="prompt")
+        case str():
+            return [value]
+        case [] | [[], *_]:
+            raise InvalidRequest("prompt is empty", field="prompt")
+        case [str(), *_]:
+            return list(fields.strings(value, "prompt"))
+        case [list(), *_]:
+            found = [fields.token_ids(item, f"prompt[{index}]") for index, item in enumerate(value)]
+            if not all(found):
+                raise InvalidRequest("prompt holds an empty list", field="prompt")
+            return list(found)
+        case list():
+            return [fields.token_ids(value, "prompt")]
+        case _:
+            raise fields.wrong_type("prompt", "a string, an array of strings, or arrays of token ids", value)
+
+
+def _refuse_chat_extras(body: dict[str, Any]) -> None:
+    fields.refuse_non_empty(body, "tools", "functions", "audio")
+    if body.get("tool_choice") not in (None, "none", "auto"):
+        raise NotYet("tool_choice")
+    if body.get("function_call") not in (None, "none", "auto"):
+        raise NotYet("function_call")
+    if body.get("modalities") not in (None, [], ["text"]):
+        raise NotYet("modalities")
+    _check_response_format(body.get("response_format"))
+    reasoning = body.get("reasoning")
+    if reasoning is not None and not isinstance(reasoning, dict):
+        raise fields.wrong_type("reasoning", "an object", reasoning)
+    _check_effort(body.get("reasoning_effort"), "reasoning_effort")
+    _check_effort((reasoning or {}).get("effort"), "reasoning.effort")
+
+
+def _check_response_format(value: Any) -> None:
+    if value is None or value is False or value == "" or value == []:
+        return
+    if not isinstance(value, dict):
+        raise fields.wrong_type("response_format", "an object", value)
+    match value.get("type"):
+        case "text":
+            return
+        case "json_object" | "json_schema":
+            raise NotYet("response_format")
+        case _:
+            raise InvalidRequest("response_format.type must be text, json_object or json_schema", field="response_format.type")
+
+
+def _check_effort(value: Any, path: str) -> None:
+    if value in (None, "", "none") or value is False:
+        return
+    if isinstance(value, str) and value in EFFORTS:
+        raise NotYet(path)
+    raise InvalidRequest(f"{path} must be one of none, {', '.join(EFFORTS)}, not {fields.shown(value)}", field=path)

@@ -1,0 +1,72 @@
+"""Which browsers may call, and the guard against DNS rebinding. Both as Ollama has them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from functools import cache
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")
+APPS = ("app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*")
+STAINLESS = "arch async custom-poll-interval helper-method lang os package-version poll-helper retry-count runtime runtime-version timeout"
+ALLOWED_HEADERS = ", ".join(
+    ["Authorization", "Content-Type", "User-Agent", "Accept", "X-Requested-With", "OpenAI-Beta"]
+    + [f"x-stainless-{name}" for name in STAINLESS.split()]
+)
+ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+EXPOSED_HEADERS = "X-Vllama-Version, X-Vllama-Load, X-Vllama-Ignored, X-Vllama-Truncated, Retry-After"
+LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
+
+
+class Origins:
+    """The origins that may call from a browser.
+
+    :param extra: more patterns, `*` being a wildcard; a lone `*` allows all.
+    """
+
+    def __init__(self, extra: Iterable[str] = ()) -> None:
+        local = [f"{scheme}://{host}{port}" for host in LOCAL_HOSTS for scheme in ("http", "https") for port in ("", ":*")]
+        patterns = [*extra, *local, *APPS]
+        self._pattern = re.compile("|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in patterns), re.IGNORECASE)
+
+    def allows(self, origin: str) -> bool:
+        """Whether a request with this `Origin` may be answered."""
+        return self._pattern.fullmatch(origin) is not None
+
+
+def host_is_local(host: str) -> bool:
+    """Whether a `Host` header names this machine or a private network.
+
+    A page of a stranger's site that points its name at 127.0.0.1 sends that name, and is refused.
+    """
+    name = host_name(host)
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name in ("", "localhost", own_name()) or name.endswith(LOCAL_SUFFIXES)
+    return address.is_loopback or address.is_private or address.is_unspecified or str(address) in own_addresses()
+
+
+def host_name(host: str) -> str:
+    """A `Host` header without its port, lower-cased."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host if host.count(":") > 1 else host.partition(":")[0]
+
+
+@cache
+def own_name() -> str:
+    """The machine's host name."""
+    return socket.gethostname().lower()
+
+
+@cache
+def own_addresses() -> frozenset[str]:
+    """The machine's own addresses, as far as its name resolves; asked once, and only for addresses that are not private."""
+    try:
+        return frozenset(str(info[4][0]) for info in socket.getaddrinfo(own_name(), None))
+    except OSError:
+        return frozenset()

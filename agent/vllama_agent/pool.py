@@ -1,0 +1,369 @@
+"""Which models are loaded: load on first use, one load at a time, unload after idleness, pins.
+
+Knows engines by their protocol and models by `Artifact`; knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from vllama_core.config import AgentConfig
+from vllama_core.errors import EngineFailed, ModelNotFound, VllamaError
+
+from vllama_agent.engines.base import Engine, EngineState, GenerateRequest, Sampling
+
+log = logging.getLogger(__name__)
+
+DEFAULT_KEEP_ALIVE = 300.0
+"""Seconds, as Ollama's."""
+WARM_TIMEOUT = 120.0
+"""Seconds for the one-token answer that proves a pinned model; minutes mean a machine that cannot serve it."""
+UNLOAD_TIMEOUT = 60.0
+"""Seconds an engine may take to stop before the pool goes on without it; its keeper kills it."""
+FIRST_RETRY, LAST_RETRY = 2.0, 60.0
+"""Seconds between attempts to load a pinned model that failed; doubled each time."""
+
+
+class Header(Protocol):
+    """The part of a GGUF header that replies are made of."""
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+    @property
+    def tensors(self) -> Any: ...
+
+
+class Artifact(Protocol):
+    """A stored model; the store's class has more."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def modified_at(self) -> datetime: ...
+    @property
+    def header(self) -> Header: ...
+    @property
+    def license(self) -> str | None: ...
+
+
+class Store(Protocol):
+    """Where models are looked up."""
+
+    def models(self) -> list[Any]: ...
+    def find(self, name: str) -> Any: ...
+    def resolve(self, ref: str) -> Any: ...
+
+
+@dataclass(eq=False)
+class Resident:
+    """A model with its engine: loading, loaded, or on its way out."""
+
+    artifact: Artifact
+    engine: Engine
+    loading: asyncio.Task[None]
+    keep_alive: float
+    """Seconds of idleness; infinity = never unloaded."""
+    users: int = 0
+    idle_since: float = 0.0
+    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the first load is over and went well."""
+        return self.loading.done() and not self.loading.cancelled() and self.loading.exception() is None
+
+
+class Pool:
+    """All models of this agent.
+
+    :param make_engine: an engine for a stored model; nothing is started by it.
+    """
+
+    def __init__(self, store: Store, make_engine: Callable[[Any], Engine], config: AgentConfig) -> None:
+        self.store = store
+        self._make_engine = make_engine
+        self._config = config
+        self._residents: dict[str, Resident] = {}
+        self._pinned: dict[str, Artifact] = {}
+        self._warm: set[str] = set()
+        self._answered: set[str] = set()
+        self._failures: dict[str, str] = {}
+        self._one_load = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    # --- looking up -------------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> Artifact:
+        """The model that a request names: a pinned one, or one of the store.
+
+        :raises ModelNotFound: there is none.
+        :raises InvalidRequest: the name cannot be one.
+        """
+        if not name:
+            raise ModelNotFound(name)
+        pinned = self._pinned.get(key_of(name))
+        found: Artifact = pinned if pinned is not None else self.store.find(name)
+        return found
+
+    def models(self) -> list[Artifact]:
+        """Pinned models, and those of the store, newest first."""
+        stored = {key_of(artifact.name): artifact for artifact in self.store.models()}
+        return sorted((stored | self._pinned).values(), key=lambda artifact: artifact.modified_at, reverse=True)
+
+    def residents(self) -> list[Resident]:
+        """Loaded models, longest remaining first."""
+        return sorted((r for r in self._residents.values() if r.loaded), key=self.seconds_left, reverse=True)
+
+    def loading(self) -> list[Resident]:
+        """Models that are being loaded."""
+        return [r for r in self._residents.values() if not r.loading.done()]
+
+    def seconds_left(self, resident: Resident) -> float:
+        """Until it is unloaded; counted from now while it is in use."""
+        if resident.users or math.isinf(resident.keep_alive):
+            return resident.keep_alive
+        return max(0.0, resident.keep_alive - (asyncio.get_running_loop().time() - resident.idle_since))
+
+    # --- using ------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def use(self, artifact: Artifact, keep_alive: float | None = None) -> AsyncIterator[Engine]:
+        """An engine that is ready, kept loaded meanwhile and for `keep_alive` seconds after.
+
+        :raises EngineFailed: it cannot be loaded, or not within `load_timeout`.
+        """
+        resident = self._resident(artifact)
+        resident.users += 1
+        self._stop_timer(resident)
+        resident.keep_alive = self._seconds(artifact, keep_alive)
+        try:
+            await self._loaded(resident)
+            yield resident.engine
+        finally:
+            resident.users -= 1
+            self._rest(resident)
+
+    def unload(self, artifact: Artifact) -> None:
+        """Unload when the requests that use it are answered. A pinned model of a managed agent stays."""
+        resident = self._residents.get(key_of(artifact.name))
+        if resident is None or (self._is_pinned(artifact) and self._config.managed):
+            return
+        resident.keep_alive = 0.0
+        if not resident.users:
+            self._rest(resident)
+
+    def _resident(self, artifact: Artifact) -> Resident:
+        if self._closed:
+            raise EngineFailed("the server is shutting down")
+        key = key_of(artifact.name)
+        resident = self._residents.get(key)
+        if resident is not None and (resident.engine.state is EngineState.FAILED or resident.artifact.digest != artifact.digest):
+            self._discard(resident)
+            resident = None
+        if resident is None:
+            engine = self._make_engine(artifact)
+            loading = self._own(self._load(engine, artifact.name), f"load {artifact.name}")
+            resident = Resident(artifact, engine, loading, self._seconds(artifact, None))
+            loading.add_done_callback(lambda task: self._load_ended(resident, task))
+            self._residents[key] = resident
+        return resident
+
+    async def _load(self, engine: Engine, name: str) -> None:
+        async with self._one_load:
+            log.info("loading model", extra={"model": name})
+            started = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(self._config.load_timeout):
+                    await engine.load()
+            except TimeoutError:
+                await self._stop(engine, name)
+                raise EngineFailed(f"loading {name} took longer than {self._config.load_timeout:g} seconds") from None
+            except VllamaError:
+                raise
+            except Exception as error:
+                log.exception("an engine failed to load", extra={"model": name})
+                raise EngineFailed(f"loading {name} failed: {type(error).__name__}") from error
+            log.info("model loaded", extra={"model": name, "seconds": round(asyncio.get_running_loop().time() - started, 3)})
+
+    def _load_ended(self, resident: Resident, task: asyncio.Task[None]) -> None:
+        """Nobody may be waiting any more, so the outcome is looked at here."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("model failed to load: %s", error, extra={"model": resident.artifact.name})
+            self._discard(resident)
+            self._try_again(resident.artifact)
+        elif not resident.users:
+            self._rest(resident)
+
+    async def _loaded(self, resident: Resident) -> None:
+        """Wait for the load, which goes on for the others when this caller leaves. Loads before it count too."""
+        if resident.loading.done() and resident.loaded:
+            return
+        try:
+            async with asyncio.timeout(self._config.load_timeout):
+                await asyncio.shield(resident.loading)
+        except TimeoutError:
+            waited = f"{self._config.load_timeout:g} seconds"
+            raise EngineFailed(f"{resident.artifact.name} was not loaded within {waited}; other models were loading before it") from None
+        except asyncio.CancelledError:
+            if resident.loading.cancelled():
+                raise EngineFailed("the server is shutting down") from None
+            raise
+
+    # --- resting ----------------------------------------------------------------------------------------------------
+
+    def _seconds(self, artifact: Artifact, asked: float | None) -> float:
+        if self._is_pinned(artifact):
+            return 0.0 if asked == 0 and not self._config.managed else math.inf
+        default = DEFAULT_KEEP_ALIVE if self._config.keep_alive is None else self._config.keep_alive
+        seconds = default if asked is None else asked
+        return math.inf if seconds < 0 else seconds
+
+    def _is_pinned(self, artifact: Artifact) -> bool:
+        return self._config.keep_alive is None and key_of(artifact.name) in self._pinned
+
+    def _rest(self, resident: Resident) -> None:
+        """The last user left: unload now, later or never."""
+        if resident.users or self._residents.get(key_of(resident.artifact.name)) is not resident:
+            return
+        self._stop_timer(resident)
+        loop = asyncio.get_running_loop()
+        resident.idle_since = loop.time()
+        if resident.keep_alive <= 0:
+            self._discard(resident)
+        elif math.isfinite(resident.keep_alive):
+            resident.timer = loop.call_later(resident.keep_alive, self._expire, resident)
+
+    def _expire(self, resident: Resident) -> None:
+        if not resident.users:
+            self._discard(resident)
+
+    def _discard(self, resident: Resident) -> None:
+        """Forget it at once, so that the next request loads anew, and stop its engine."""
+        key = key_of(resident.artifact.name)
+        if self._residents.get(key) is resident:
+            del self._residents[key]
+            self._stop_timer(resident)
+            log.info("unloading model", extra={"model": resident.artifact.name})
+            self._own(self._unload(resident), f"unload {resident.artifact.name}")
+
+    async def _unload(self, resident: Resident) -> None:
+        """In turn with the loads: the next one needs the memory that this one frees."""
+        if not resident.loading.done():
+            resident.loading.cancel()
+        async with self._one_load:
+            await self._stop(resident.engine, resident.artifact.name)
+
+    async def _stop(self, engine: Engine, name: str) -> None:
+        try:
+            async with asyncio.timeout(UNLOAD_TIMEOUT):
+                await engine.unload()
+        except Exception:
+            log.exception("an engine did not stop in order", extra={"model": name})
+
+    def _stop_timer(self, resident: Resident) -> None:
+        if resident.timer is not None:
+            resident.timer.cancel()
+            resident.timer = None
+
+    # --- pins -------------------------------------------------------------------------------------------------------
+
+    def pin(self, refs: tuple[str, ...]) -> None:
+        """Load these and keep them; `unready` tells how far it is.
+
+        :raises ModelNotFound, ConfigError: a reference leads nowhere.
+        """
+        for ref in refs:
+            artifact = self.store.resolve(ref)
+            self._pinned[key_of(artifact.name)] = artifact
+            self._own(self._keep_trying(artifact), f"pin {artifact.name}")
+
+    def unready(self) -> str | None:
+        """Why this agent should get no requests; None = it should."""
+        for key, artifact in self._pinned.items():
+            resident = self._residents.get(key)
+            if resident is not None and resident.engine.state in (EngineState.RESTARTING, EngineState.FAILED):
+                return f"the engine of {artifact.name} is {resident.engine.state}: {resident.engine.failure or 'it stopped'}"
+            if key not in self._warm:
+                why = self._failures.get(key)
+                return f"{artifact.name} could not be loaded: {why}" if why else f"{artifact.name} is loading"
+        return None
+
+    def starting(self) -> str | None:
+        """Which pinned model never answered yet; None = all did, once."""
+        waiting = [artifact.name for key, artifact in self._pinned.items() if key not in self._answered]
+        return f"{', '.join(waiting)}: loading" if waiting else None
+
+    def _try_again(self, artifact: Artifact) -> None:
+        """A pinned model that was ready once failed to come back."""
+        if key_of(artifact.name) in self._warm:
+            self._warm.discard(key_of(artifact.name))
+            self._own(self._keep_trying(artifact), f"pin {artifact.name}")
+
+    async def _keep_trying(self, artifact: Artifact) -> None:
+        key, wait = key_of(artifact.name), FIRST_RETRY
+        while True:
+            try:
+                await self._warm_up(artifact)
+            except (VllamaError, TimeoutError) as error:
+                self._failures[key] = str(error) or f"no answer within {WARM_TIMEOUT:g} seconds"
+                log.warning("a pinned model is not ready: %s", self._failures[key], extra={"model": artifact.name, "retry_seconds": wait})
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LAST_RETRY)
+            else:
+                self._warm.add(key)
+                self._answered.add(key)
+                log.info("model is ready", extra={"model": artifact.name})
+                return
+
+    async def _warm_up(self, artifact: Artifact) -> None:
+        """One token: the engine can not only start but answer. A model without text generation is ready when it is loaded."""
+        async with self.use(artifact) as engine:
+            if engine.facts is not None and "completion" not in engine.facts.capabilities:
+                return
+            request = GenerateRequest(prompt="Hello", max_tokens=1, sampling=Sampling(temperature=0))
+            async with asyncio.timeout(WARM_TIMEOUT), engine.generate(request) as generation:
+                async for _ in generation:
+                    pass
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Stop every engine; nothing is loaded after."""
+        self._closed = True
+        for task in list(self._tasks):
+            if not task.get_name().startswith("unload "):
+                task.cancel()
+        for resident in list(self._residents.values()):
+            self._discard(resident)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def key_of(name: str) -> str:
+    """Names are compared without case, and `latest` is implied."""
+    folded = name.casefold()
+    return folded if ":" in folded.rpartition("/")[2] else f"{folded}:latest"

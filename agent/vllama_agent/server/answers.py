@@ -1,0 +1,94 @@
+"""From an admitted request to deltas, whichever family asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from vllama_agent.apis import errors, fields
+from vllama_agent.engines.base import Delta, Engine, Generation
+from vllama_agent.pool import Artifact
+from vllama_agent.server.gate import MODEL
+from vllama_agent.server.service import Service
+
+log = logging.getLogger(__name__)
+
+BODY_TIMEOUT = 120.0
+"""Seconds a client may take to send its body; slower ones hold a connection for nothing."""
+
+
+async def body_of(request: web.Request) -> dict[str, Any]:
+    """The JSON object that was sent.
+
+    :raises InvalidRequest: it is none.
+    """
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            body = await request.read()
+    except TimeoutError:
+        raise errors.TooSlow(f"the request body did not arrive within {BODY_TIMEOUT:g} seconds") from None
+    return fields.parse_object(body)
+
+
+class Watch:
+    """Times one answer for the metrics. Two clock reads a piece would show in the CPU per token; it makes do with one."""
+
+    __slots__ = ("_gaps", "_last", "_metrics", "_model", "started")
+
+    def __init__(self, service: Service, model: str, started: float) -> None:
+        self._metrics = service.metrics
+        self._gaps = service.metrics.gaps(model)
+        self._model = model
+        self.started = started
+        self._last = 0.0
+
+    def saw(self, delta: Delta) -> None:
+        """A delta came."""
+        now = time.perf_counter()
+        if self._last:
+            self._gaps.saw(now - self._last)
+        else:
+            self._metrics.first_token(self._model, now - self.started)
+        self._last = now
+        if delta.usage is not None:
+            self._metrics.answer(self._model, delta.usage)
+
+
+@asynccontextmanager
+async def engine_for(
+    service: Service, request: web.Request, artifact: Artifact, *, keep_alive: float | None = None, answers: int = 1
+) -> AsyncIterator[Engine]:
+    """An engine that is ready, and a place in the house.
+
+    :raises Busy: there is no place, or the server is leaving.
+    :raises EngineFailed: the model cannot be loaded.
+    """
+    request[MODEL] = artifact.name
+    with service.drain.working(), service.admission.admitted(artifact.name, answers):
+        async with service.pool.use(artifact, keep_alive) as engine:
+            yield engine
+
+
+def told_truncation(service: Service, model: str, generation: Generation, headers: dict[str, str]) -> None:
+    """A cut prompt is told in the reply's headers, in the log and in the metrics, never kept quiet."""
+    if generation.dropped_tokens:
+        headers["X-Vllama-Truncated"] = f"{generation.dropped_tokens}/{generation.asked_tokens}"
+        service.metrics.truncated(model)
+        log.warning(
+            "a prompt was cut to fit", extra={"model": model, "dropped": generation.dropped_tokens, "asked": generation.asked_tokens}
+        )
+
+
+def told_mid_stream(error: BaseException, path: str) -> errors.Failure:
+    """An error after the status went out: only the stream can tell it, and the log."""
+    found = errors.failure(error)
+    log.warning(
+        "an answer was ended: %s", found.message, extra={"path": path}, exc_info=None if found.code or found.status < 500 else error
+    )
+    return found

@@ -1,0 +1,204 @@
+"""The native API: generate, chat, and what is known about models."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from aiohttp import web
+from vllama_core.errors import ModelNotFound, RequestCancelled
+
+from vllama_agent.apis import clock, ollama, ollama_replies, show
+from vllama_agent.engines.base import Engine, Generation, TokenLogprob
+from vllama_agent.pool import Artifact
+from vllama_agent.server import answers
+from vllama_agent.server.gate import SERVICE
+from vllama_agent.server.sender import Sender
+from vllama_agent.server.service import Service
+
+
+def json_response(value: Any) -> web.Response:
+    """A JSON body as Ollama labels it."""
+    return web.Response(body=orjson.dumps(value), headers={"Content-Type": ollama_replies.JSON})
+
+
+async def generate(request: web.Request) -> web.StreamResponse:
+    """POST /api/generate."""
+    started = time.perf_counter()
+    call = ollama.generate(await answers.body_of(request))
+    return await _Answer(request, call, started, verb="generate").make()
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """POST /api/chat."""
+    started = time.perf_counter()
+    call = ollama.chat(await answers.body_of(request))
+    return await _Answer(request, call, started, verb="chat").make()
+
+
+class _Answer:
+    """One request of generate or chat on its way."""
+
+    def __init__(self, request: web.Request, call: ollama.Call, started: float, *, verb: str) -> None:
+        self._request = request
+        self._service = request.app[SERVICE]
+        self._call = call
+        self._started = started
+        self._verb = verb
+        self._reply = ollama_replies.Reply(call.model, chat=verb == "chat")
+        self._load_seconds = 0.0
+        self._headers: dict[str, str] = {}
+        self._sender: Sender | None = None
+
+    async def make(self) -> web.StreamResponse:
+        artifact = self._service.pool.find(self._call.model)
+        if self._call.request is None and self._call.keep_alive == 0:
+            self._service.pool.unload(artifact)
+            return self._whole(self._reply.idle("unload"))
+        try:
+            async with answers.engine_for(self._service, self._request, artifact, keep_alive=self._call.keep_alive) as engine:
+                self._load_seconds = time.perf_counter() - self._started
+                return await self._with(engine, artifact)
+        except Exception as error:
+            sender = self._sender
+            if sender is None or not sender.started:
+                raise
+            with suppress(RequestCancelled):
+                if not isinstance(error, RequestCancelled):
+                    await sender.send(ollama_replies.error(answers.told_mid_stream(error, self._request.path).message) + b"\n")
+            return sender.response
+
+    async def _with(self, engine: Engine, artifact: Artifact) -> web.StreamResponse:
+        call = self._call
+        facts = engine.facts
+        if facts is not None:
+            ollama.require(facts.capabilities, call, verb=self._verb)
+        ignored = call.ignored
+        if call.request is None:
+            return self._whole(self._reply.idle("load"))
+        if facts is not None and (call.request.num_ctx or 0) > facts.context_length:
+            ignored = (*ignored, "num_ctx")
+        if ignored:
+            self._headers["X-Vllama-Ignored"] = ", ".join(ignored)
+        if call.render_only:
+            prompt = call.request.prompt
+            return self._whole(self._reply.rendered(await engine.render(call.request) if prompt is None else prompt))
+        async with engine.generate(call.request) as generation:
+            answers.told_truncation(self._service, artifact.name, generation, self._headers)
+            watch = answers.Watch(self._service, artifact.name, self._started)
+            return await (self._streamed(generation, watch) if call.stream else self._joined(generation, watch))
+
+    def _whole(self, body: bytes) -> web.Response:
+        return web.Response(body=body, headers={**self._headers, "Content-Type": ollama_replies.JSON})
+
+    async def _streamed(self, generation: Generation, watch: answers.Watch) -> web.StreamResponse:
+        timeout = self._service.config.write_timeout
+        self._sender = sender = Sender(self._request, ollama_replies.NDJSON, self._headers, write_timeout=timeout)
+        piece, context = self._reply.piece, list(generation.prompt_tokens) if self._call.gives_context else None
+        async for delta in generation:
+            watch.saw(delta)
+            if context is not None:
+                context += delta.token_ids
+            data = piece(delta.text, delta.logprobs) if delta.text or delta.logprobs else b""
+            if delta.finish is not None and delta.usage is not None:
+                data += self._reply.final(delta.finish, self._metrics(delta.usage), context=context)
+            if data:
+                await sender.send(data)
+        return sender.response
+
+    async def _joined(self, generation: Generation, watch: answers.Watch) -> web.StreamResponse:
+        texts: list[str] = []
+        logprobs: list[TokenLogprob] = []
+        context = list(generation.prompt_tokens) if self._call.gives_context else None
+        body = b""
+        async for delta in generation:
+            watch.saw(delta)
+            texts.append(delta.text)
+            logprobs += delta.logprobs or ()
+            if context is not None:
+                context += delta.token_ids
+            if delta.finish is not None and delta.usage is not None:
+                metrics = self._metrics(delta.usage)
+                body = self._reply.final(delta.finish, metrics, text="".join(texts), context=context, logprobs=logprobs)
+        return self._whole(body.rstrip(b"\n"))
+
+    def _metrics(self, usage: Any) -> dict[str, int]:
+        total = time.perf_counter() - self._started
+        return ollama_replies.metrics(usage, total_seconds=total, load_seconds=self._load_seconds)
+
+
+async def tags(request: web.Request) -> web.Response:
+    """GET /api/tags."""
+    models = [_entry(artifact) | _tag_extras(artifact) for artifact in request.app[SERVICE].pool.models()]
+    return json_response({"models": models})
+
+
+def _entry(artifact: Artifact) -> dict[str, Any]:
+    return {"name": artifact.name, "model": artifact.name}
+
+
+def _tag_extras(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "modified_at": clock.local_text(artifact.modified_at),
+        "size": artifact.size,
+        "digest": artifact.digest,
+        "details": show.details(artifact.header.metadata, artifact.header.tensors),
+        "capabilities": show.capabilities(artifact.header.metadata),
+    }
+
+
+async def ps(request: web.Request) -> web.Response:
+    """GET /api/ps."""
+    service = request.app[SERVICE]
+    return json_response({"models": [_loaded(service, resident) for resident in service.pool.residents()]})
+
+
+def _loaded(service: Service, resident: Any) -> dict[str, Any]:
+    artifact, facts = resident.artifact, resident.engine.facts
+    return _entry(artifact) | {
+        "size": facts.memory_bytes if facts else artifact.size,
+        "digest": artifact.digest,
+        "details": show.details(artifact.header.metadata, artifact.header.tensors),
+        "expires_at": clock.local_text(clock.expiry(service.pool.seconds_left(resident))),
+        "size_vram": facts.vram_bytes if facts else 0,
+        "context_length": facts.context_length if facts else 0,
+    }
+
+
+async def show_model(request: web.Request) -> web.Response:
+    """POST /api/show."""
+    body = await answers.body_of(request)
+    pool = request.app[SERVICE].pool
+    asked = ollama.required_model(body)
+    try:
+        artifact = pool.find(asked)
+    except ModelNotFound as error:
+        raise ModelNotFound(show.short_name(asked), str(error).partition("not found: ")[2]) from None
+    loaded = next((r.engine.facts for r in pool.residents() if r.artifact.name == artifact.name), None)
+    capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.header.metadata)
+    info = show.show_object(artifact, verbose=bool(body.get("verbose")), capabilities=capabilities)
+    if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):
+        info["model_info"]["general.basename"] = asked
+    return json_response(info)
+
+
+async def root(_: web.Request) -> web.Response:
+    """GET /: command-line clients look for these words."""
+    return web.Response(text="Ollama is running")
+
+
+async def version(_: web.Request) -> web.Response:
+    """GET /api/version: the level of the protocol; our own version is in X-Vllama-Version."""
+    return json_response({"version": ollama_replies.VERSION})
+
+
+async def cloud_status(_: web.Request) -> web.Response:
+    """GET /api/status: there is no cloud here."""
+    return json_response({"cloud": {"disabled": True, "source": "env"}})
+
+
+async def recommendations(_: web.Request) -> web.Response:
+    """GET /api/experimental/model-recommendations: none."""
+    return json_response({"recommendations": []})
