@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, InvalidRequest, ModelNotFound, PromptTooLong
 
 from vllama_agent.engines.base import (
@@ -268,3 +269,43 @@ class FakeStore:
     def resolve(self, ref: str) -> FakeArtifact:
         """As `find`."""
         return self.find(ref)
+
+
+@dataclass
+class Served:
+    """A server on a free port.
+
+    :ivar engine: the one engine that all models share, unless `make_engine` was given.
+    """
+
+    url: str
+    service: Any
+    engine: FakeEngine
+
+
+@asynccontextmanager
+async def serving(
+    engine: FakeEngine | None = None, *, store: Any = None, make_engine: Callable[[Any], Any] | None = None, **settings: Any
+) -> AsyncIterator[Served]:
+    """The real server over a fake engine, bound to a port that the system chooses.
+
+    :param settings: of `AgentConfig`.
+    """
+    from vllama_agent import server
+
+    shared = engine or FakeEngine()
+    config = AgentConfig(**{"port": 0, **settings})
+    service = server.make_service(config, store=store or FakeStore("m:latest"), make_engine=make_engine or (lambda _: shared))
+    async with server.running(service, host=config.host, port=config.port) as (runner, _):
+        host, port = runner.addresses[0][:2]
+        yield Served(f"http://{host}:{port}", service, shared)
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+    """Wait until something is so.
+
+    :raises TimeoutError: it did not come about.
+    """
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  what is waited for is often another process's or library's state, which has no event
+            await asyncio.sleep(0.001)

@@ -137,11 +137,13 @@ def _sampling(body: dict[str, Any]) -> Sampling:
         "frequency_penalty": fields.number(body, "frequency_penalty", low=-2, high=2),
         "repeat_penalty": fields.number(body, "repetition_penalty", low=1e-3),
     }
-    given = {"temperature": 1.0, "top_p": 1.0} | {name: float(value) for name, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}
+    given |= {name: float(value) for name, value in chosen.items() if value is not None}
     top_k = fields.integer(body, "top_k", low=-1, high=2**31 - 1)
+    if top_k is not None:
+        given["top_k"] = top_k
     return Sampling(
         **given,
-        top_k=Sampling.top_k if top_k is None else top_k,
         seed=fields.seed(fields.integer(body, "seed", low=-(2**63), high=2**64)),
         logit_bias=fields.logit_bias(body.get("logit_bias"), "logit_bias"),
     )
