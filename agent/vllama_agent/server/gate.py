@@ -128,6 +128,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         headers["Vary"] = "Origin"
     if service.drain.phase is not Phase.SERVING:
         response.force_close()
+        headers["Connection"] = "close"  # aiohttp wrote its own choice before this hook
 
 
 def _log(request: web.Request, status: int, seconds: float) -> None:

@@ -63,6 +63,7 @@ async def _leave(config: AgentConfig, drain: Drain, site: web.TCPSite, runner: w
         await site.stop()
         if runner.server is not None:
             runner.server.pre_shutdown()
+        log.info("no longer accepting", extra={"running": drain.running})
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(close_door(), name="close the door")
