@@ -1,0 +1,89 @@
+"""The parent of every child process: ends the whole tree when the agent is gone, whatever killed it.
+
+Started as a script with the standard library only: ``python -I -S keeper.py PIPE_FD KEEP_FDS -- COMMAND…``. PIPE_FD is the read end of
+a pipe whose write end only the agent has: end of file means that the agent is dead or wants an end. PDEATHSIG alone would not do, as
+it is cleared on fork and reaches no grandchild; on Linux the keeper is also a subreaper, so orphaned grandchildren become its own.
+KEEP_FDS (comma-separated) stay open for the command.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LINUX = sys.platform == "linux"
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def _kill_tree(pid: int) -> None:
+    for child in _children(pid):
+        _kill_tree(child)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Kill everything below us until nothing is left."""
+    if LINUX:
+        while children := _children(os.getpid()):
+            for pid in children:
+                _kill_tree(pid)
+                try:
+                    os.waitpid(pid, 0)
+                except ChildProcessError:
+                    continue
+    else:
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def main() -> int:
+    pipe = int(sys.argv[1])
+    keep = tuple(int(fd) for fd in sys.argv[2].split(",") if fd)
+    command = sys.argv[4:]
+    # the agent decides about the end; a Ctrl-C on its terminal is its business
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    before = None
+    if LINUX:
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+        # if somebody kills the keeper itself, its direct child goes too
+        before = lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # noqa: E731
+    child = subprocess.Popen(command, pass_fds=keep, start_new_session=True, preexec_fn=before, restore_signals=True)
+    for fd in keep:
+        os.close(fd)
+    while child.poll() is None:
+        ready, _, _ = select.select([pipe, woken], [], [])
+        if pipe in ready:
+            break
+        os.read(woken, 64)
+    code = child.poll()
+    _end(child)
+    return code if code is not None and code >= 0 else 128 - (code or -signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

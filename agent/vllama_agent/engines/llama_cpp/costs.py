@@ -1,0 +1,39 @@
+"""How long a step will take, learnt from the steps before. Pure."""
+
+from __future__ import annotations
+
+SMOOTHING = 0.3
+"""Weight of the newest step: fast enough to follow a growing context, slow enough to forget one hiccup."""
+
+
+class StepCosts:
+    """Decode time by width, and the extra time that each prefill row adds."""
+
+    def __init__(self, *, seconds_per_prefill_row: float, seconds_per_decode_step: float) -> None:
+        """Estimates from the warm-up; the first real steps replace them."""
+        self.seconds_per_prefill_row = seconds_per_prefill_row
+        self._decode: dict[int, float] = {1: seconds_per_decode_step}
+
+    def decode_seconds(self, rows: int) -> float:
+        """Expected duration of a step with so many decode rows and nothing else."""
+        if rows == 0:
+            return 0.0
+        known = self._decode.get(rows)
+        if known is not None:
+            return known
+        nearest = min(self._decode, key=lambda width: abs(width - rows))
+        # between one row and many the cost grows with the rows at most as it does in prefill
+        return self._decode[nearest] + max(0, rows - nearest) * self.seconds_per_prefill_row
+
+    def prefill_rows(self, *, decode_rows: int, budget: float) -> int:
+        """How many prefill rows fit a step of `budget` seconds beside the decode rows."""
+        return int((budget - self.decode_seconds(decode_rows)) / self.seconds_per_prefill_row)
+
+    def observe(self, *, decode_rows: int, prefill_rows: int, seconds: float) -> None:
+        """A step took that long."""
+        if prefill_rows == 0:
+            known = self._decode.get(decode_rows, seconds)
+            self._decode[decode_rows] = known + SMOOTHING * (seconds - known)
+        elif prefill_rows >= 16:  # fewer rows say more about the fixed cost of a step than about a row
+            per_row = max(1e-7, (seconds - self.decode_seconds(decode_rows)) / prefill_rows)
+            self.seconds_per_prefill_row += SMOOTHING * (per_row - self.seconds_per_prefill_row)

@@ -1,0 +1,73 @@
+"""Blocking frames over a socket, for the two child processes."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import Any
+
+from vllama_agent.engines.llama_cpp import wire
+
+CHUNK = 1 << 18
+MAX_UNSENT = 64 << 20
+"""Bytes that may wait for an agent that does not read; more means that it hangs, and a worker without an agent has no purpose."""
+
+
+class Disconnected(Exception):
+    """The agent closed its end."""
+
+
+class FrameSocket:
+    """Reads and writes whole frames; never blocks in `poll` or `send`."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._decoder = wire.FrameDecoder()
+        self._unsent = bytearray()
+
+    def poll(self) -> list[Any]:
+        """Every frame that has arrived.
+
+        :raises Disconnected: the other end is closed.
+        """
+        messages: list[Any] = []
+        while True:
+            try:
+                data = self._socket.recv(CHUNK)
+            except BlockingIOError:
+                return messages
+            except ConnectionError:
+                raise Disconnected from None
+            if not data:
+                raise Disconnected
+            messages += self._decoder.feed(data)
+            if len(data) < CHUNK:
+                return messages
+
+    def wait(self, timeout: float | None = None) -> list[Any]:
+        """Like `poll`, but sleeps until something arrives (or unsent bytes can go, or `timeout` seconds have passed)."""
+        readable = [self._socket]
+        select.select(readable, readable if self._unsent else [], [], timeout)
+        self._flush()
+        return self.poll()
+
+    def send(self, message: Any) -> None:
+        """Queue a frame and send what the socket takes.
+
+        :raises Disconnected: the other end is closed, or has not read for far too long.
+        """
+        self._unsent += wire.encode(message)
+        self._flush()
+        if len(self._unsent) > MAX_UNSENT:
+            raise Disconnected
+
+    def _flush(self) -> None:
+        while self._unsent:
+            try:
+                sent = self._socket.send(self._unsent)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                raise Disconnected from None
+            del self._unsent[:sent]
