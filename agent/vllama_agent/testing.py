@@ -166,8 +166,7 @@ class FakeGeneration:
         """One delta per piece, the last with the usage."""
         engine, made = self._engine, 0
         for made, (text, finish) in enumerate(self._texts(), 1):
-            if engine.delay:
-                await asyncio.sleep(engine.delay)
+            await asyncio.sleep(engine.delay)  # also for 0: no engine answers without letting others run
             if engine.gate is not None:
                 await engine.gate.wait()
             if engine.state is not EngineState.READY or made == engine.crash_after:

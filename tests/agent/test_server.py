@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from vllama_agent.engines.base import EngineState
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, serving, until
+from vllama_core.errors import ConfigError, ModelNotFound
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -318,3 +319,29 @@ async def test_no_prompt_reaches_the_log(http, caplog):
             assert "secret" not in await response.text()
     assert "POST /api/chat 200" in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_a_port_that_is_taken_is_told_with_the_way_out():
+    async with serving() as served:
+        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:\d+: .*--port"):
+            async with serving(port=int(served.url.rpartition(":")[2])):
+                pass
+
+
+async def test_a_model_to_pin_that_is_not_there_ends_the_start():
+    with pytest.raises(ModelNotFound):
+        async with serving(models=("other",)):
+            pass
+
+
+async def test_an_old_client_gets_its_stream_without_chunks():
+    async with serving() as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        body = json.dumps(CHAT).encode()
+        writer.write(b"POST /api/chat HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    assert b"chunked" not in head
+    assert len([json.loads(line) for line in content.splitlines()]) == 11

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 from vllama_core.config import AgentConfig
+from vllama_core.errors import ConfigError
 
 from vllama_agent import auth
 from vllama_agent.apis.errors import NotHere
@@ -103,11 +104,19 @@ def _absent(sentence: str) -> Handler:
     return answer
 
 
+async def _bind(site: web.TCPSite, host: str, port: int) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --host or --port") from error
+
+
 @asynccontextmanager
 async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tuple[web.AppRunner, web.TCPSite]]:
     """The app on a socket; on the way out open answers get a moment for their last bytes, then engines are stopped.
 
-    :raises OSError: the address cannot be bound.
+    :raises ConfigError: the address cannot be bound.
+    :raises ModelNotFound: a model to pin is not there.
     """
     runner = web.AppRunner(
         make_app(service),
@@ -120,7 +129,7 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, backlog=BACKLOG)
-        await site.start()
+        await _bind(site, host, port)
         service.pool.pin(service.config.models)
         yield runner, site
     finally:

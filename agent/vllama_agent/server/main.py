@@ -11,7 +11,6 @@ from typing import Any
 import uvloop
 from aiohttp import web
 from vllama_core.config import AgentConfig
-from vllama_core.errors import ConfigError
 
 from vllama_agent import logs
 from vllama_agent.drain import Drain
@@ -39,14 +38,11 @@ async def serve(config: AgentConfig, *, store: Store, make_engine: Callable[[Any
     """
     service = make_service(config, store=store, make_engine=make_engine)
     signals = _signals(service.drain)
-    try:
-        async with running(service, host=config.host, port=config.port) as (runner, site):
-            for address in runner.addresses:
-                log.info("listening on http://%s:%d", *address[:2])
-            first = await signals.get()
-            await _leave(config, service.drain, site, runner, first)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another with --port") from error
+    async with running(service, host=config.host, port=config.port) as (runner, site):
+        for address in runner.addresses:
+            log.info("listening on http://%s:%d", *address[:2])
+        first = await signals.get()
+        await _leave(config, service.drain, site, runner, first)
     log.info("stopped")
     return 0
 
