@@ -1,0 +1,257 @@
+"""The scheduler against a deterministic model: whatever arrives, leaves or runs out, every answer is the one it would get alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from vllama_agent.engines.base import FinishReason
+from vllama_agent.engines.llama_cpp import fake_model as fake
+from vllama_agent.engines.llama_cpp.costs import StepCosts
+from vllama_agent.engines.llama_cpp.prefix_cache import PrefixCache
+from vllama_agent.engines.llama_cpp.scheduler import WORTH_WAITING, Output, Request, Scheduler, State
+from vllama_agent.engines.llama_cpp.textstream import TextStream
+from vllama_agent.engines.llama_cpp.whole_cache import WholeCache
+
+
+PER_ROW = 0.001
+
+
+class Bench:
+    """A scheduler with its fake world; time goes on by what each step would cost."""
+
+    def __init__(self, *, cells: int = 4096, running: int = 8, sequences: int = 24, whole: bool = False, max_rows: int = 64) -> None:
+        self.memory = fake.FakeMemory(cells, running=running, sequences=running if whole else sequences, whole_only=whole)
+        self.cache = WholeCache(self.memory) if whole else PrefixCache(self.memory)
+        costs = StepCosts(seconds_per_prefill_row=PER_ROW, seconds_per_decode_step=0.01)
+        self.scheduler = Scheduler(
+            self.cache, costs, max_rows=max_rows, step_budget=0.05, is_end=lambda t: t == fake.END, piece=lambda t: bytes([65 + t])
+        )
+        self.now = 0.0
+        self.answers: dict[int, list[int]] = {}
+        self.finished: dict[int, FinishReason] = {}
+        self.rows: list[int] = []
+
+    def submit(self, request_id: int, prompt: list[int], **options: object) -> Request:
+        values: dict[str, object] = {"limit": 2048, "max_tokens": 12, "text": TextStream(), **options}
+        request = Request(id=request_id, tokens=list(prompt), arrival=self.now, **values)  # type: ignore[arg-type]
+        self.answers[request_id] = []
+        self.scheduler.submit(request)
+        return request
+
+    def step(self) -> list[Output]:
+        step = self.scheduler.plan(self.now)
+        if step is None:
+            self.check()
+            return []
+        sampled = self.memory.decode(step)
+        seconds = 0.01 + PER_ROW * len(step.tokens)
+        self.now += seconds
+        self.rows.append(len(step.tokens))
+        outputs = self.scheduler.commit(step, sampled, now=self.now, seconds=seconds)
+        for output in outputs:
+            self.answers[output.request.id].append(output.token)
+            if output.finish:
+                self.finished[output.request.id] = output.finish
+        self.check()
+        return outputs
+
+    def drain(self, most: int = 20_000) -> None:
+        for _ in range(most):
+            if self.scheduler.running + self.scheduler.waiting == 0:
+                return
+            self.step()
+        raise AssertionError(f"{self.scheduler.running} running and {self.scheduler.waiting} waiting after {most} steps")
+
+    def check(self) -> None:
+        self.cache.check()
+        assert len(self.memory.held) == self.cache.used, "a cell leaked"
+
+
+def prompt_of(seed: int, length: int) -> list[int]:
+    generator = random.Random(seed)
+    return [generator.randrange(1, fake.VOCABULARY) for _ in range(length)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+def test_any_course_of_events_gives_each_request_its_own_answer(seed: int, whole: bool) -> None:
+    """About 12,000 events over all seeds, in pools from roomy to far too small."""
+    chance = random.Random(seed)
+    cells = chance.choice([160, 200, 400, 3000])
+    bench = Bench(cells=cells, running=chance.choice([2, 5, 16]), sequences=24, whole=whole, max_rows=chance.choice([7, 32, 256]))
+    systems = [prompt_of(1000 + i, chance.randrange(1, 70)) for i in range(4)]
+    submitted: dict[int, Request] = {}
+    prompts: dict[int, list[int]] = {}
+    cancelled: set[int] = set()
+    for event in range(150):
+        kind = chance.random()
+        if kind < 0.35:
+            prompt = chance.choice(systems) + prompt_of(event, chance.randrange(1, 60))
+            if prompts and chance.random() < 0.3:  # the next turn of an earlier chat
+                earlier = chance.choice(sorted(prompts))
+                prompt = (prompts[earlier] + bench.answers[earlier] + [3])[:130]
+            prompts[event] = prompt
+            submitted[event] = bench.submit(event, prompt, limit=150, max_tokens=chance.randrange(1, 19))
+        elif kind < 0.45 and submitted:
+            victim = chance.choice(sorted(submitted))
+            if bench.scheduler.cancel(victim):
+                cancelled.add(victim)
+                bench.check()
+        elif kind < 0.5 and submitted:
+            bench.scheduler.pause(chance.choice(sorted(submitted)), chance.random() < 0.5)
+        else:
+            bench.step()
+    for request_id in submitted:
+        bench.scheduler.pause(request_id, False)
+    bench.drain()
+    for request_id, request in submitted.items():
+        expected = fake.continuation(prompts[request_id], request.max_tokens)
+        if request_id in cancelled:
+            assert bench.answers[request_id] == expected[: len(bench.answers[request_id])]
+        else:
+            assert bench.answers[request_id] == expected
+    assert bench.scheduler.totals.preemptions == 0 or cells < 3000
+
+
+def test_requests_that_arrive_together_decode_in_one_step() -> None:
+    bench = Bench()
+    for i in range(6):
+        bench.submit(i, prompt_of(i, 5), max_tokens=4)
+    bench.step()
+    outputs = bench.step()
+    assert {output.request.id for output in outputs} <= set(range(6))
+    assert bench.rows[1] == len([i for i in range(6) if i not in bench.finished or len(bench.answers[i]) > 1])
+
+
+def test_a_prefix_that_is_being_prefilled_is_computed_once() -> None:
+    """Sixteen requests with 500 tokens in common cost one prefix, not sixteen."""
+    bench = Bench(running=16, max_rows=64)
+    shared = prompt_of(1, 500)
+    for i in range(16):
+        bench.submit(i, shared + prompt_of(100 + i, 20))
+    bench.drain()
+    assert bench.scheduler.totals.prompt_computed <= 1.02 * (500 + 16 * 20)
+
+
+def test_waiters_go_on_when_their_leader_is_cancelled() -> None:
+    bench = Bench(max_rows=32)
+    shared = prompt_of(1, WORTH_WAITING * 4)
+    bench.submit(0, shared + [1])
+    bench.step()
+    bench.submit(1, shared + [2])
+    bench.step()
+    assert bench.scheduler.waiting == 1
+    bench.scheduler.cancel(0)
+    bench.drain()
+    assert bench.answers[1] == fake.continuation([*shared, 2], 12)
+
+
+def test_a_finished_answer_is_reused_by_the_next_turn() -> None:
+    bench = Bench()
+    prompt = prompt_of(7, 100)
+    bench.submit(0, prompt, max_tokens=3)
+    bench.drain()
+    request = bench.submit(1, [*prompt, *bench.answers[0], 5])
+    bench.drain()
+    assert request.cached_tokens >= 100
+
+
+def test_a_long_prompt_never_freezes_running_answers() -> None:
+    """Every step that holds decode rows stays within its budget, and every running answer gets a token in each."""
+    bench = Bench(max_rows=512, cells=40_000)
+    streams = [bench.submit(i, prompt_of(i, 4), max_tokens=2000, limit=4000) for i in range(3)]
+    bench.step()
+    alive = [r for r in streams if r.state is not State.DONE]
+    bench.submit(99, prompt_of(99, 5000), limit=8000)
+    before = bench.now
+    while bench.scheduler.totals.prompt_computed < 5000 and any(r.state is State.DECODE for r in alive):
+        outputs = bench.step()
+        decoding = sum(1 for r in alive if r.state is State.DECODE)
+        assert sum(1 for output in outputs if output.request in alive) >= decoding
+        assert bench.now - before <= 0.05 + 0.02
+        before = bench.now
+
+
+def test_short_prompts_overtake_long_ones_but_not_for_ever() -> None:
+    bench = Bench(max_rows=64, cells=100_000, running=8)
+    long = bench.submit(0, prompt_of(0, 3000), limit=8000)
+    bench.step()
+    first = bench.submit(1, prompt_of(1, 30), max_tokens=1)
+    bench.step()
+    assert first.state is State.DONE
+    for i in range(2, 2000):
+        bench.submit(i, prompt_of(i, 60), max_tokens=1)
+        bench.step()
+        if long.generated:
+            break
+    assert long.generated, "a stream of short prompts starved the long one"
+
+
+def test_the_youngest_is_preempted_and_resumes_with_its_tokens() -> None:
+    bench = Bench(cells=160, running=4)
+    for i in range(4):
+        bench.submit(i, prompt_of(i, 30), max_tokens=60, limit=150)
+        bench.step()
+    bench.drain()
+    assert bench.answers == {i: fake.continuation(prompt_of(i, 30), 60) for i in range(4)}
+
+
+def test_a_full_window_ends_the_answer_or_shifts_it() -> None:
+    long_answer = next(seed for seed in range(500) if len(fake.continuation(prompt_of(seed, 10), 40)) == 40)
+    bench = Bench()
+    bench.submit(0, prompt_of(long_answer, 10), limit=20, max_tokens=40)
+    shifting = bench.submit(1, prompt_of(long_answer, 10), limit=20, max_tokens=40, shift=True, num_keep=4)
+    bench.drain()
+    assert bench.finished[0] is FinishReason.LENGTH
+    assert len(bench.answers[0]) == 10
+    assert shifting.context_shifts >= 1
+    assert bench.answers[1][:10] == bench.answers[0]
+
+
+def test_a_shift_costs_nobody_else_anything() -> None:
+    """Two requests share a prompt; one shifts its context, the other's tokens stay right."""
+    seed = next(s for s in range(2000) if len(fake.continuation(prompt_of(s, 100), 60)) == 60)
+    prompt = prompt_of(seed, 100)
+    bench = Bench()
+    bench.submit(0, prompt, limit=120, max_tokens=60, shift=True, num_keep=4)
+    bench.submit(1, prompt, limit=400, max_tokens=60)
+    bench.drain()
+    assert bench.answers[1] == fake.continuation(prompt, 60)
+    assert bench.scheduler.totals.context_shifts >= 1
+
+
+def test_a_stop_string_ends_the_answer_before_it() -> None:
+    seed = next(s for s in range(500) if len(fake.continuation(prompt_of(s, 10), 20)) == 20)
+    expected = "".join(chr(65 + token) for token in fake.continuation(prompt_of(seed, 10), 20))
+    bench = Bench()
+    bench.submit(0, prompt_of(seed, 10), max_tokens=20, text=TextStream((expected[5:8],)))
+    text = ""
+    while 0 not in bench.finished:
+        text += "".join(output.text for output in bench.step())
+    assert bench.finished[0] is FinishReason.STOP
+    assert text == expected[: expected.index(expected[5:8])]
+
+
+def test_a_paused_answer_gets_no_rows() -> None:
+    bench = Bench()
+    seed = next(s for s in range(500) if len(fake.continuation(prompt_of(s, 10), 20)) == 20)
+    bench.submit(0, prompt_of(seed, 10), max_tokens=20)
+    bench.step()
+    bench.scheduler.pause(0, True)
+    assert bench.step() == []
+    assert bench.step() == []
+    bench.scheduler.pause(0, False)
+    bench.drain()
+    assert bench.answers[0] == fake.continuation(prompt_of(seed, 10), 20)
+
+
+def test_idle_prefixes_go_before_anybody_is_preempted() -> None:
+    bench = Bench(cells=200)
+    bench.submit(0, prompt_of(0, 150), max_tokens=1)
+    bench.drain()
+    bench.submit(1, prompt_of(1, 150), max_tokens=1)
+    bench.drain()
+    assert bench.scheduler.totals.preemptions == 0
+    assert bench.cache.evicted_total > 0
