@@ -1,9 +1,10 @@
 """Build the real `ollama` command line with Go, once, so that tests can hold our server to it.
 
 The Go module's archive lacks llama.cpp's `vendor` headers, so the compiler is pointed to the same headers in llama-cpp-python's
-source. Three minutes the first time; then kept in ``~/.cache/vllama-dev/ollama-cli-<version>``. Standard library only.
+source. Three minutes the first time; then kept in ``~/.cache/vllama-dev/ollama-cli-<version>``. Where the benchmark has built the
+same version already, that one is used. Standard library only.
 
-    python tools/ollama_cli.py      # prints the binary's path, or fails with the reason
+    python tools/ollama_cli.py      # prints the binary's path; exit status 3 and the reason if it cannot be had here
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import llama_wheel
 
 VERSION = "0.17.4"
 MODULE = f"github.com/ollama/ollama@v{VERSION}"
+CANNOT_BUILD_STATUS = 3
 
 
 class CannotBuild(Exception):
@@ -29,7 +31,9 @@ class CannotBuild(Exception):
 
 def binary() -> Path:
     """Where the command lies, or will."""
-    return llama_wheel.CACHE / f"ollama-cli-{VERSION}" / "bin" / "ollama"
+    own = llama_wheel.CACHE / f"ollama-cli-{VERSION}" / "bin" / "ollama"
+    peers = sorted((llama_wheel.CACHE / "peers").glob(f"ollama-{VERSION}-*/bin/ollama"))
+    return own if own.is_file() or not peers else peers[0]
 
 
 def ensure() -> Path:
@@ -39,7 +43,7 @@ def ensure() -> Path:
     """
     if binary().is_file():
         return binary()
-    for tool in ("go", "g++" if shutil.which("g++") else "c++"):
+    for tool in ("go", "c++"):
         if shutil.which(tool) is None:
             raise CannotBuild(f"the ollama command cannot be built: there is no {tool} on the PATH")
     folder = binary().parent.parent
@@ -67,4 +71,5 @@ if __name__ == "__main__":
     try:
         print(ensure())
     except CannotBuild as reason:
-        raise SystemExit(str(reason)) from None
+        print(reason, file=sys.stderr)
+        raise SystemExit(CANNOT_BUILD_STATUS) from None
