@@ -1,0 +1,121 @@
+"""Look models up by name, and bring references of the command line to names.
+
+Names come from clients, paths never do: only `resolve`, which `serve --model` calls, opens a path, and a file gets a name by it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vllama_core import modelref
+from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound
+from vllama_core.gguf import GgufError
+from vllama_core.modelref import ModelName, ModelRef
+
+from vllama_agent.store import demo, files, manifests
+from vllama_agent.store.artifact import Artifact
+
+log = logging.getLogger(__name__)
+
+
+class Store:
+    """The models under `home`, and the files that `resolve` was given.
+
+    :param home: `$VLLAMA_HOME`; need not exist.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._files: dict[str, Artifact] = {}
+        self._read: dict[Path, tuple[tuple[int, int], Artifact]] = {}
+
+    def models(self) -> list[Artifact]:
+        """All of them, newest first. What cannot be read is left out, with a line in the log."""
+        stored = {_key(artifact.name): artifact for artifact in map(self._stored, manifests.paths(self.home)) if artifact}
+        return sorted((stored | self._files).values(), key=lambda artifact: artifact.modified_at, reverse=True)
+
+    def find(self, name: str) -> Artifact:
+        """The model of this name; case does not count, the tag `latest` is implied.
+
+        :raises InvalidRequest: no model can be called so.
+        :raises ModelNotFound: none is.
+        """
+        parsed = ModelName.parse(name)
+        if parsed is None:
+            raise InvalidRequest("invalid model name", field="model")
+        found = self._files.get(parsed.key) or self._stored(manifests.path_of(self.home, parsed))
+        if found is None:
+            raise ModelNotFound(name)
+        return found
+
+    def resolve(self, ref: str) -> Artifact:
+        """The model that a reference of the command line means. Files get a name by this, and are found by it from then on.
+
+        :raises ConfigError: a path leads to no model, or the demo model cannot be had.
+        :raises ModelNotFound: no model has this name.
+        """
+        parsed = ModelRef.parse(ref)
+        if parsed.path is not None:
+            return self._register(Path(parsed.path))
+        assert parsed.name is not None
+        if parsed.name.key == demo.NAME.key:
+            demo.ensure(self.home)
+        try:
+            return self.find(ref)
+        except ModelNotFound:
+            hint = f"this version of vllama does not fetch models; {modelref.WHAT_CAN_BE_GIVEN}"
+            if Path(ref).exists():
+                hint = f"there is a file or folder of that name; to mean it, write ./{ref}"
+            raise ModelNotFound(ref, hint) from None
+
+    def _register(self, path: Path) -> Artifact:
+        found = files.files_at(path)
+        name = modelref.name_from_stem(files.stem_of(found[0]))
+        artifact = files.artifact_of(found, name=name.display)
+        known = self._files.get(name.key)
+        if known is not None and known.files != artifact.files:
+            raise ConfigError(f"{artifact.files[0]} and {known.files[0]} would both be called {name.display}; rename one of them")
+        self._files[name.key] = artifact
+        return artifact
+
+    def _stored(self, path: Path) -> Artifact | None:
+        """A manifest's model; None if there is none, or its bytes are gone. Read again only when the manifest changes."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        stamp = (stat.st_mtime_ns, stat.st_ino)
+        known = self._read.get(path)
+        if known is not None and known[0] == stamp and all(file.is_file() for file in known[1].files):
+            return known[1]
+        artifact = self._load(path, stat.st_mtime)
+        if artifact is not None:
+            self._read[path] = (stamp, artifact)
+        return artifact
+
+    def _load(self, path: Path, modified: float) -> Artifact | None:
+        manifest = manifests.read(path)
+        if manifest is None:
+            return None
+        artifact = Artifact(
+            name=manifest.name.display,
+            files=tuple(manifests.blob(self.home, digest) for digest in manifest.digests),
+            digest=manifest.digests[0],
+            size=manifest.size,
+            modified_at=datetime.fromtimestamp(modified, UTC),
+            license=manifest.license,
+        )
+        try:
+            artifact.header  # noqa: B018  whoever lists models reads it next, and must not fail
+        except (OSError, GgufError) as error:
+            log.warning("%s cannot be used (%s); it is left out", artifact.name, error)
+            return None
+        return artifact
+
+
+def _key(name: str) -> str:
+    parsed = ModelName.parse(name)
+    assert parsed is not None, "names of stored models are names"
+    return parsed.key
