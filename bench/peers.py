@@ -14,14 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import places
 
-OLLAMA_VERSION = "0.17.4"
 LLAMA_TARGETS = ("llama-server", "llama-bench", "llama-batched-bench")
 PEER_FLAGS = (
     # What the wheel's build says or leaves at its default (CMake's own defaults choose OpenMP, repacking and llamafile alike) …
@@ -59,14 +58,15 @@ def llama_server() -> Peer:
 def ollama() -> Peer:
     """Ollama, from VLLAMA_BENCH_OLLAMA or built here."""
     import llama_wheel
+    import ollama_cli
 
     if given := os.environ.get("VLLAMA_BENCH_OLLAMA"):
         return Peer(Path(given), f"Ollama ({given})")
-    folder = places.PEERS / f"ollama-{OLLAMA_VERSION}-{places.short_hash('tuned', llama_wheel.cpu_identity())}"
+    folder = places.PEERS / f"ollama-{ollama_cli.VERSION}-{places.short_hash('tuned', llama_wheel.cpu_identity())}"
     if not (folder / "bin").is_dir() and shutil.which("go") is None:
         raise PeerMissing("Ollama is not built: there is no Go compiler here")
     _once(folder, _build_ollama)
-    return Peer(folder / "bin" / "ollama", f"Ollama {OLLAMA_VERSION} (Go module, tuned CPU libraries)")
+    return Peer(folder / "bin" / "ollama", f"Ollama {ollama_cli.VERSION} (Go module, tuned CPU libraries)")
 
 
 def source_folder() -> Path:
@@ -77,7 +77,7 @@ def source_folder() -> Path:
 
 
 @contextmanager
-def _locked(path: Path):  # type: ignore[no-untyped-def]
+def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -116,13 +116,14 @@ def _build_llama(scratch: Path, flags: str) -> None:
 
 
 def _build_ollama(scratch: Path) -> None:
+    import ollama_cli
+
     headers = source_folder() / "vendor" / "llama.cpp" / "vendor"
-    module = f"github.com/ollama/ollama@v{OLLAMA_VERSION}"
     out = scratch / "out"
-    _run(scratch, "go", "install", module, env={"CPATH": str(headers), "GOBIN": str(out / "bin")})
+    _run(scratch, "go", "install", ollama_cli.MODULE, env={"CPATH": str(headers), "GOBIN": str(out / "bin")})
     cache = subprocess.run(["go", "env", "GOMODCACHE"], capture_output=True, text=True, check=True).stdout.strip()
     tree = scratch / "tree"
-    shutil.copytree(Path(cache) / module, tree)
+    shutil.copytree(Path(cache) / ollama_cli.MODULE, tree)
     subprocess.run(["chmod", "-R", "u+w", str(tree)], check=True)  # the module cache is read-only
     _run(scratch, "cmake", "-S", tree, "-B", tree / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release")
     _run(scratch, "cmake", "--build", tree / "build", f"-j{os.cpu_count() or 2}", "--target", "ggml-cpu")

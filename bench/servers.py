@@ -101,7 +101,7 @@ def version(contestant: Contestant) -> str:
 @contextlib.asynccontextmanager
 async def running(contestant: Contestant, *, context: int, vocabulary: prompts.Vocabulary) -> AsyncIterator[Running]:
     """Start a contestant whose requests need `context` tokens each, wait until it has answered once, and stop it in the end."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command, environment = _command(contestant, port, context)
     log_path = places.PEERS / "logs" / f"{contestant.key.replace(' ', '_')}.log"
@@ -118,7 +118,7 @@ async def running(contestant: Contestant, *, context: int, vocabulary: prompts.V
             await server.client.answer(prompts.make(vocabulary, 32, seed=-1), 8, client.GREEDY)  # loads, warms up
             yield server
     finally:
-        _stop(process)
+        stop(process)
 
 
 def _command(contestant: Contestant, port: int, context: int) -> tuple[list[str], dict[str, str]]:
@@ -191,7 +191,7 @@ async def _until_ready(
     raise peers.PeerMissing(f"{contestant.key} was not ready after {READY_SECONDS:.0f} s; see {log_path}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """Ask, then kill its whole process group: Ollama's runner is a child of its own."""
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGINT)
@@ -206,7 +206,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             child.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -1,0 +1,41 @@
+"""Our whole agent over the stand-in worker: `python -m bench.standin_agent PORT`. Only the process behind the wire is another one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from vllama_agent import server
+from vllama_agent.engines.base import Engine
+from vllama_agent.engines.llama_cpp import engine as engine_module
+from vllama_agent.engines.process import Child
+from vllama_agent.testing import FakeStore
+from vllama_core.config import AgentConfig, LlamaCppConfig
+
+from bench import places
+
+NAME = "stand-in:latest"
+
+
+class StandInChild(Child):
+    """Starts the stand-in where the real worker would be; the text helper is the real one."""
+
+    @classmethod
+    async def start(cls, *command: str, **options: Any) -> Child:
+        if command[-1].endswith(".worker"):
+            return await super().start(sys.executable, str(places.ROOT / "bench" / "standin_worker.py"), **options)
+        return await super().start(*command, **options)
+
+
+def make_engine(_artifact: Any) -> Engine:
+    return engine_module.LlamaCppEngine(files=(places.gguf(),), config=LlamaCppConfig(), load_timeout=60)
+
+
+def main(port: int) -> int:
+    engine_module.Child = StandInChild  # type: ignore[misc]
+    config = AgentConfig(port=port, models=(NAME,), log_level="warning")
+    return server.run(config, store=FakeStore(NAME), make_engine=make_engine)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
