@@ -1,0 +1,52 @@
+"""An answer on its way to the terminal, and what it cost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from vllama_agent.commands.output import safe
+
+
+class Printer:
+    """Prints pieces as they come; into a pipe exactly as they are, on a terminal without control characters."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._terminal = sys.stdout.isatty()
+
+    def show(self, words: str, piece: Mapping[str, Any]) -> None:
+        """Print a piece; after the last also a line's end, and the costs if they are wanted."""
+        sys.stdout.write(safe(words) if self._terminal else words)
+        if piece.get("done"):
+            sys.stdout.write("\n\n" if self._terminal else "\n")
+        sys.stdout.flush()
+        if piece.get("done") and self._verbose:
+            print("\n".join(costs(piece)), file=sys.stderr)
+
+
+def costs(final: Mapping[str, Any]) -> list[str]:
+    """The lines of --verbose, as Ollama prints them."""
+    lines = [(key.replace("_", " "), duration(final[key])) for key in ("total_duration", "load_duration") if final.get(key)]
+    for part in ("prompt_eval", "eval"):
+        count, spent, name = final.get(f"{part}_count", 0), final.get(f"{part}_duration", 0), part.replace("_", " ")
+        if count:
+            lines.append((f"{name} count", f"{count} token(s)"))
+        if spent:
+            lines.append((f"{name} duration", duration(spent)))
+            lines.append((f"{name} rate", f"{count / spent * 1e9:.2f} tokens/s"))
+    return [f"{name + ':':<21} {value}" for name, value in lines]
+
+
+def duration(nanoseconds: int) -> str:
+    """A measured time, as Go writes durations: ``1m2.5s``, ``130.5ms``, ``12µs``."""
+    seconds = nanoseconds / 1e9
+    if seconds >= 60:
+        hours, rest = divmod(seconds, 3600)
+        minutes, rest = divmod(rest, 60)
+        return (f"{int(hours)}h" if hours else "") + f"{int(minutes)}m{rest:.6g}s"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.6g}{unit}"
+    return f"{nanoseconds}ns"

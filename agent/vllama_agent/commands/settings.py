@@ -1,0 +1,175 @@
+"""Every setting of `serve`, in one table: its field, its flag, its variables, and how its text is read.
+
+Precedence: defaults < ``OLLAMA_*`` < ``VLLAMA_*`` < flags. One loop reads all of them, so that each error names the flag or the
+variable, the value, and what is allowed. Keys are never given on a command line: every user of the machine could read them there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vllama_core import address, durations
+from vllama_core.config import AgentConfig, LlamaCppConfig
+from vllama_core.errors import ConfigError
+
+from vllama_agent.commands import values
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A row of the table.
+
+    :ivar fields: of `AgentConfig`, or of `LlamaCppConfig` with the prefix ``llama_cpp.``; ``address`` stands for host and port.
+    :ivar flag: None = variables only.
+    :ivar variables: the first one that is set wins.
+    :ivar metavar: None = a flag without a value.
+    """
+
+    fields: tuple[str, ...]
+    parse: Callable[[str], Any]
+    help: str
+    flag: str | None = None
+    variables: tuple[str, ...] = ()
+    metavar: str | None = "N"
+
+
+def _both(name: str, ollama: str | None = None) -> tuple[str, ...]:
+    return (f"VLLAMA_{name}", f"OLLAMA_{ollama or name}")
+
+
+# There is no VLLAMA_PORT: Kubernetes sets a variable of that name in every Pod beside a Service called vllama.
+SETTINGS = (
+    Setting(fields=("address",), flag="--host", variables=_both("HOST"), metavar="HOST", parse=address.parse,
+            help="address to listen on (127.0.0.1); anything but loopback needs --api-key-file or --no-auth"),
+    Setting(fields=("port",), flag="--port", parse=values.whole(least=0, most=65535), help="port to listen on (11434); 0 = a free one"),
+    Setting(fields=("api_key_file",), flag="--api-key-file", variables=("VLLAMA_API_KEY_FILE",), metavar="FILE", parse=values.file,
+            help="file with one API key per line, read again when it changes"),
+    Setting(fields=("no_auth",), flag="--no-auth", variables=("VLLAMA_NO_AUTH",), metavar=None, parse=values.yes,
+            help="let everybody in who can reach the address"),
+    Setting(fields=("keep_alive",), flag="--keep-alive", variables=_both("KEEP_ALIVE"), metavar="TIME", parse=durations.parse_seconds,
+            help="how long an idle model stays loaded: seconds, or 30s, 5m, 1h; negative = forever; also lifts the pin of --model"),
+    Setting(fields=("origins",), variables=_both("ORIGINS"), metavar="LIST", parse=values.words,
+            help="further origins that browsers may call from, with commas"),
+    Setting(fields=("max_queue",), variables=_both("MAX_QUEUE"), parse=values.whole(least=1),
+            help="requests per model that may wait or run (512)"),
+    Setting(fields=("max_queue_total",), variables=("VLLAMA_MAX_QUEUE_TOTAL",), parse=values.whole(least=1),
+            help="the same for all models together (2048)"),
+    Setting(fields=("load_timeout",), variables=_both("LOAD_TIMEOUT"), metavar="TIME", parse=values.seconds_or_never,
+            help="how long a model may take to load (5m); 0 = any time"),
+    Setting(fields=("write_timeout",), variables=("VLLAMA_WRITE_TIMEOUT",), metavar="TIME", parse=values.seconds,
+            help="how long a reader may accept no byte before its request is dropped (60s)"),
+    Setting(fields=("drain_delay",), flag="--drain-delay", variables=("VLLAMA_DRAIN_DELAY",), metavar="TIME", parse=values.seconds,
+            help="how long to keep accepting after SIGTERM, for load balancers that lag (0s)"),
+    Setting(fields=("drain_seconds",), flag="--drain-seconds", variables=("VLLAMA_DRAIN_SECONDS",), metavar="TIME", parse=values.seconds,
+            help="how long running answers may take after SIGTERM (10m)"),
+    Setting(fields=("max_body_bytes",), variables=("VLLAMA_MAX_BODY_BYTES",), metavar="BYTES", parse=values.whole(least=1024),
+            help="largest request body (64 MiB)"),
+    Setting(fields=("log_format",), flag="--log-format", variables=("VLLAMA_LOG_FORMAT",), metavar="text|json",
+            parse=values.one_of("text", "json"), help="how log lines look (text)"),
+    Setting(fields=("log_level",), variables=_both("DEBUG"), metavar="1", parse=values.log_level, help="1 = more log lines"),
+    Setting(fields=("home",), variables=("VLLAMA_HOME",), metavar="FOLDER", parse=values.file, help="where models are kept (~/.vllama)"),
+    Setting(fields=("managed",), variables=("VLLAMA_MANAGED",), metavar="1", parse=values.yes,
+            help="an operator owns this agent: clients cannot unload pinned models"),
+    Setting(fields=("llama_cpp.ctx_size",), flag="--ctx-size", variables=_both("CONTEXT_LENGTH"),
+            parse=values.whole(least=16, zero_is_default=True),
+            help="most tokens of one request, prompt and answer (8192, or what the model was trained for if that is less)"),
+    Setting(fields=("llama_cpp.kv_cells",), flag="--kv-cells", variables=("VLLAMA_KV_CELLS",),
+            parse=values.whole(least=16, zero_is_default=True),
+            help="tokens that all requests together can hold (four times --ctx-size, within half of the free memory)"),
+    Setting(fields=("llama_cpp.parallel",), flag="--parallel", variables=_both("NUM_PARALLEL"),
+            parse=values.whole(least=1, most=256, zero_is_default=True), help="most requests that decode at once (64)"),
+    Setting(fields=("llama_cpp.threads",), flag="--threads", variables=("VLLAMA_THREADS",),
+            parse=values.whole(least=1, most=512, zero_is_default=True), help="threads (the cores this process may use)"),
+    Setting(fields=("llama_cpp.gpu_layers",), flag="--gpu-layers", variables=("VLLAMA_GPU_LAYERS",), parse=values.whole(least=-1),
+            help="layers to run on the GPU (-1: all that the build can)"),
+    Setting(fields=("llama_cpp.flash_attn",), flag="--flash-attn", variables=_both("FLASH_ATTENTION"), metavar="auto|on|off",
+            parse=values.one_of("auto", "on", "off", aliases={"1": "on", "true": "on", "0": "off", "false": "off"}),
+            help="flash attention (auto); a quantised V cache needs it"),
+    Setting(fields=("llama_cpp.cache_type_k", "llama_cpp.cache_type_v"), variables=_both("KV_CACHE_TYPE"), metavar="TYPE",
+            parse=values.one_of(*CACHE_TYPES), help=f"type of the KV cache (f16): {', '.join(CACHE_TYPES)}"),
+    Setting(fields=("llama_cpp.cache_type_k",), flag="--cache-type-k", metavar="TYPE", parse=values.one_of(*CACHE_TYPES),
+            help="type of the cached keys"),
+    Setting(fields=("llama_cpp.cache_type_v",), flag="--cache-type-v", metavar="TYPE", parse=values.one_of(*CACHE_TYPES),
+            help="type of the cached values"),
+    Setting(fields=("llama_cpp.batch_size",), flag="--batch-size", variables=("VLLAMA_BATCH_SIZE",), parse=values.whole(least=1, most=1 << 16),
+            help="most tokens of one decode call (2048)"),
+    Setting(fields=("llama_cpp.ubatch_size",), flag="--ubatch-size", variables=("VLLAMA_UBATCH_SIZE",),
+            parse=values.whole(least=1, most=1 << 16), help="tokens that are computed at once (512)"),
+    Setting(fields=("llama_cpp.mmap",), flag="--no-mmap", variables=("VLLAMA_NO_MMAP",), metavar=None, parse=values.no,
+            help="read the model into memory instead of mapping its file"),
+    Setting(fields=("llama_cpp.mlock",), flag="--mlock", variables=("VLLAMA_MLOCK",), metavar=None, parse=values.yes,
+            help="keep the model from being swapped out"),
+    Setting(fields=("llama_cpp.rope_scaling",), flag="--rope-scaling", metavar="none|linear|yarn",
+            parse=values.one_of("none", "linear", "yarn"), help="how positions are scaled (as the model says)"),
+    Setting(fields=("llama_cpp.rope_freq_base",), flag="--rope-freq-base", parse=values.number(above=0), help="RoPE's base frequency"),
+    Setting(fields=("llama_cpp.rope_freq_scale",), flag="--rope-freq-scale", parse=values.number(above=0), help="RoPE's frequency scale"),
+    Setting(fields=("llama_cpp.tensor_split",), flag="--tensor-split", metavar="LIST", parse=values.shares,
+            help="share of the model per GPU, such as 3,1"),
+    Setting(fields=("llama_cpp.step_budget",), variables=("VLLAMA_STEP_BUDGET",), metavar="SECONDS", parse=values.number(above=0),
+            help="longest gap that a long prompt may cause in other answers (0.25)"),
+)  # fmt: skip
+IGNORED = ("OLLAMA_MODELS", "OLLAMA_MAX_LOADED_MODELS", "OLLAMA_GPU_OVERHEAD", "OLLAMA_SCHED_SPREAD")
+"""Variables of Ollama that change nothing here yet; `serve` says so when one is set."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """All flags of the table. Values stay text here: `read` parses flags and variables alike."""
+    parser.add_argument("--model", action="append", default=[], metavar="REF", help="model to load now and keep loaded; may be repeated")
+    for setting in SETTINGS:
+        if setting.flag is None:
+            continue
+        if setting.metavar is None:
+            parser.add_argument(setting.flag, action="store_const", const="1", help=setting.help)
+        else:
+            parser.add_argument(setting.flag, metavar=setting.metavar, help=setting.help.replace("%", "%%"))
+
+
+def read(arguments: argparse.Namespace, environment: Mapping[str, str]) -> AgentConfig:
+    """The settings that flags and variables make together.
+
+    :raises ConfigError: names the flag or variable, its value, and what is allowed.
+    """
+    agent: dict[str, Any] = {}
+    engine: dict[str, Any] = {}
+    for setting in SETTINGS:
+        source, text = _given(setting, arguments, environment)
+        if text is None:
+            continue
+        try:
+            value = setting.parse(text)
+        except ValueError as error:
+            raise ConfigError(f"{source} is {text!r}: {error}") from None
+        for field in setting.fields:
+            group, _, name = field.rpartition(".")
+            if value is not None:
+                (engine if group else agent)[name] = value
+    return AgentConfig(models=tuple(arguments.model), llama_cpp=LlamaCppConfig(**engine), **_with_address(agent))
+
+
+def _given(setting: Setting, arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, str | None]:
+    """Where a setting was given, and its text; None = nowhere. Empty variables count as not set, quotes around values are dropped."""
+    if setting.flag is not None:
+        text = getattr(arguments, setting.flag[2:].replace("-", "_"), None)
+        if text is not None:
+            return setting.flag, text
+    for variable in setting.variables:
+        text = environment.get(variable, "").strip().strip("\"'")
+        if text:
+            return variable, text
+    return "", None
+
+
+def _with_address(agent: dict[str, Any]) -> dict[str, Any]:
+    """Host and port of `--host`; a port of its own wins."""
+    where: address.Address = agent.pop("address", address.Address())
+    return {"host": where.host, "port": where.effective_port, **agent}
+
+
+def ignored(environment: Mapping[str, str]) -> list[str]:
+    """Variables of Ollama that are set and change nothing."""
+    return [name for name in IGNORED if environment.get(name)]

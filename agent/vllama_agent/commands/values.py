@@ -1,0 +1,106 @@
+"""From the text of a flag or a variable to a value. Each raises ValueError with what is allowed, to be put behind the setting's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from vllama_core import durations
+
+FALSE = ("0", "f", "false", "no", "off")
+"""What Go's strconv.ParseBool takes for false, and two words that people write."""
+
+
+def whole(*, least: int, most: int | None = None, zero_is_default: bool = False) -> Callable[[str], int | None]:
+    """A whole number. `zero_is_default`: 0 gives None, as Ollama's variables use it."""
+
+    def parse(text: str) -> int | None:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value == 0 and zero_is_default:
+            return None
+        if value is None or value < least or (most is not None and value > most):
+            raise ValueError(f"it must be a whole number, {f'at least {least}' if most is None else f'{least} to {most}'}")
+        return value
+
+    return parse
+
+
+def number(*, above: float) -> Callable[[str], float]:
+    """A finite number."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value <= above:
+            raise ValueError(f"it must be a number greater than {above:g}")
+        return value
+
+    return parse
+
+
+def one_of(*words: str, aliases: dict[str, str] | None = None) -> Callable[[str], str]:
+    """One of some words, in any case."""
+
+    def parse(text: str) -> str:
+        word = (aliases or {}).get(text.lower(), text.lower())
+        if word not in words:
+            raise ValueError(f"it must be one of {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def yes(text: str) -> bool:
+    """A boolean; what does not parse counts as true, as with Ollama."""
+    return text.lower() not in FALSE
+
+
+def no(text: str) -> bool:
+    """The opposite of `yes`, for flags that turn something off."""
+    return not yes(text)
+
+
+def seconds(text: str) -> float:
+    """A duration that is not negative; bare numbers are seconds."""
+    value = durations.parse_seconds(text)
+    if value < 0:
+        raise ValueError("it must not be negative")
+    return value
+
+
+def seconds_or_never(text: str) -> float:
+    """A limit; 0 or less means none, as with Ollama's OLLAMA_LOAD_TIMEOUT."""
+    value = durations.parse_seconds(text)
+    return value if value > 0 else math.inf
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A list with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """Numbers with commas, at least one of them above 0."""
+    try:
+        values = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or any(not math.isfinite(value) or value < 0 for value in values) or not any(values):
+        raise ValueError("it must be numbers with commas, such as 3,1")
+    return values
+
+
+def file(text: str) -> Path:
+    """A path; `~` is the home directory."""
+    return Path(text).expanduser()
+
+
+def log_level(text: str) -> str:
+    """OLLAMA_DEBUG: a boolean, or 2 for more."""
+    return "debug" if yes(text) else "info"
