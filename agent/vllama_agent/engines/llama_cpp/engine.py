@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+import os
 import random
 import sys
 import time
@@ -34,6 +35,9 @@ STEADY_SECONDS = 60.0
 """A worker that lived this long did not die of its start: the back-off begins anew."""
 UNBOUNDED_WINDOWS = 10
 """An answer without a limit that shifts its context ends after so many windows, as Ollama's does."""
+SPIN_COUNT = "20000"
+"""How long an OpenMP thread spins at a barrier before it sleeps. libgomp's default spins for milliseconds: fine on an idle machine, but
+where anything else wants a core the spinning thread holds up the very thread it waits for (seconds per token were seen)."""
 RATE_WINDOW = 5.0
 """Seconds over which tokens per second are averaged."""
 
@@ -53,7 +57,6 @@ class LlamaCppEngine:
         self.failure: str | None = None
         self.facts: ModelFacts | None = None
         self._child: Child | None = None
-        self._writer: asyncio.StreamWriter | None = None
         self._helpers: TextHelpers | None = None
         self._owner: asyncio.Task[None] | None = None
         self._streams: dict[int, Stream] = {}
@@ -98,15 +101,16 @@ class LlamaCppEngine:
 
     async def _start_worker(self) -> asyncio.StreamReader:
         """Start the process and wait for its hello."""
-        self._child = await Child.start(sys.executable, "-m", "vllama_agent.engines.llama_cpp.worker")
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._child.socket, limit=1 << 20)
+        spin = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT)}
+        self._child = await Child.start(sys.executable, "-m", "vllama_agent.engines.llama_cpp.worker", environment=spin)
+        reader = self._child.reader
         settings = {
             "files": [str(file) for file in self._files],
             "config": dataclasses.asdict(self._config),
             "threads": self._config.threads or cpu.usable_cores(),
             "kv_memory": cpu.available_memory() // 2,
         }
-        self._writer.write(wire.encode(settings))
+        self._child.writer.write(wire.encode(settings))
         hello: dict[str, Any] | None = None
         try:
             async with asyncio.timeout(self._load_timeout):
@@ -184,11 +188,9 @@ class LlamaCppEngine:
         self._stats = dataclasses.replace(self._stats, running=0, waiting=0, kv_cells_used=0, kv_cells_cached=0, tokens_per_second=0.0)
 
     async def _stop_worker(self) -> None:
-        if self._writer:
-            self._writer.close()
-        if self._child:
-            await self._child.stop()
-        self._writer = self._child = None
+        child, self._child = self._child, None
+        if child:
+            await child.stop()
 
     async def _stop_children(self) -> None:
         await self._stop_worker()
@@ -266,8 +268,8 @@ class LlamaCppEngine:
 
     def _send(self, message: dict[str, Any]) -> None:
         # a message to a dead worker has nothing to say: its streams are failed by the reader
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(wire.encode(message))
+        if self._child is not None and not self._child.writer.is_closing():
+            self._child.writer.write(wire.encode(message))
 
 
 class _Rate:
@@ -310,7 +312,7 @@ def _submission(request_id: int, request: GenerateRequest, tokens: Sequence[int]
         "max_tokens": min(request.max_tokens or most, most),
         "sampling": dataclasses.asdict(request.sampling),
         "stop": request.stop,
-        "num_keep": request.num_keep,
+        "num_keep": request.num_keep if request.num_keep >= 0 else len(tokens),
         "shift": request.shift,
         "top_logprobs": request.top_logprobs if request.logprobs else None,
     }

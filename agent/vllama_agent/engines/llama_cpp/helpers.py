@@ -6,7 +6,6 @@ import array
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,24 @@ class _Died(Exception):
     """The helper's end of the socket closed."""
 
 
-@dataclass(slots=True)
 class _Helper:
-    child: Child
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    """One helper process."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
 
     @classmethod
     async def start(cls, files: Sequence[Path]) -> _Helper:
-        child = await Child.start(sys.executable, "-m", "vllama_agent.engines.llama_cpp.text")
-        reader, writer = await asyncio.open_unix_connection(sock=child.socket)
-        helper = cls(child, reader, writer)
+        helper = cls(await Child.start(sys.executable, "-m", "vllama_agent.engines.llama_cpp.text"))
         try:
             async with asyncio.timeout(START_SECONDS):
                 hello = await helper.ask({"files": [str(file) for file in files]})
         except (_Died, TimeoutError):
             await helper.stop()
             raise EngineFailed("the text helper of llama.cpp did not start; the lines above say why") from None
+        except asyncio.CancelledError:
+            await helper.stop()
+            raise
         if hello["t"] == "failed":
             await helper.stop()
             raise EngineFailed(hello["message"])
@@ -50,20 +50,17 @@ class _Helper:
     async def ask(self, message: dict[str, Any]) -> Any:
         decoder = wire.FrameDecoder()
         try:
-            self.writer.write(wire.encode(message))
-            await self.writer.drain()
-            while True:
-                data = await self.reader.read(READ)
-                if not data:
-                    raise _Died
+            self._child.writer.write(wire.encode(message))
+            await self._child.writer.drain()
+            while data := await self._child.reader.read(READ):
                 if messages := decoder.feed(data):
                     return messages[0]
         except ConnectionError:
             raise _Died from None
+        raise _Died
 
     async def stop(self) -> None:
-        self.writer.close()
-        await self.child.stop()
+        await self._child.stop()
 
 
 class TextHelpers:

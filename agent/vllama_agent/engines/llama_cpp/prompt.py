@@ -141,6 +141,6 @@ def _fitted(tokens: list[int], *, asked: int, room: int, keep: int, truncate: bo
         return Prompt(tokens, asked, asked - len(tokens))
     if not truncate:
         raise TooLong(asked)
-    keep = max(0, min(keep, room // 2))
+    keep = room // 2 if keep < 0 else min(keep, room // 2)
     cut = tokens[:keep] + tokens[len(tokens) - (room - keep) :]
     return Prompt(cut, asked, asked - len(cut))

@@ -1,0 +1,156 @@
+"""Tiny random models with real vocabularies, for tests of architectures whose real models are gigabytes.
+
+The vocabularies come from llama.cpp's source, which `llama_sdist` keeps; the models are made in a second and cached beside it. Needs
+the `gguf` package of the test group.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import llama_sdist
+import llama_wheel
+import numpy as np
+
+VERSION = 1
+"""Raise it when the models change: it is part of their file names."""
+EMBEDDING, LAYERS, HEADS, KV_HEADS, FEED_FORWARD = 64, 2, 4, 2, 128
+HEAD = EMBEDDING // HEADS
+CONTEXT = 4096
+WINDOW = 32
+"""Sliding window of the gemma3 model, in tokens: small, so that every test exceeds it."""
+INNER, STATE, CONVOLUTION, STEP_RANK = 128, 16, 4, 4
+
+Tensors = dict[str, tuple[int, ...]]
+
+
+def _attention(*, qkv_bias: bool = False, gemma: bool = False) -> Tensors:
+    shapes: Tensors = {}
+    for i in range(LAYERS):
+        b = f"blk.{i}"
+        shapes |= {
+            f"{b}.attn_norm.weight": (EMBEDDING,),
+            f"{b}.attn_q.weight": (HEADS * HEAD, EMBEDDING),
+            f"{b}.attn_k.weight": (KV_HEADS * HEAD, EMBEDDING),
+            f"{b}.attn_v.weight": (KV_HEADS * HEAD, EMBEDDING),
+            f"{b}.attn_output.weight": (EMBEDDING, HEADS * HEAD),
+            f"{b}.ffn_norm.weight": (EMBEDDING,),
+            f"{b}.ffn_gate.weight": (FEED_FORWARD, EMBEDDING),
+            f"{b}.ffn_up.weight": (FEED_FORWARD, EMBEDDING),
+            f"{b}.ffn_down.weight": (EMBEDDING, FEED_FORWARD),
+        }
+        if qkv_bias:
+            shapes |= {f"{b}.attn_{n}.bias": ((HEADS if n == "q" else KV_HEADS) * HEAD,) for n in "qkv"}
+        if gemma:
+            shapes |= {f"{b}.attn_{n}_norm.weight": (HEAD,) for n in "qk"}
+            shapes |= {f"{b}.post_attention_norm.weight": (EMBEDDING,), f"{b}.post_ffw_norm.weight": (EMBEDDING,)}
+    return shapes
+
+
+def _mamba() -> Tensors:
+    shapes: Tensors = {}
+    for i in range(LAYERS):
+        b = f"blk.{i}"
+        shapes |= {
+            f"{b}.attn_norm.weight": (EMBEDDING,),
+            f"{b}.ssm_in.weight": (2 * INNER, EMBEDDING),
+            f"{b}.ssm_conv1d.weight": (INNER, CONVOLUTION),
+            f"{b}.ssm_conv1d.bias": (INNER,),
+            f"{b}.ssm_x.weight": (STEP_RANK + 2 * STATE, INNER),
+            f"{b}.ssm_dt.weight": (INNER, STEP_RANK),
+            f"{b}.ssm_dt.bias": (INNER,),
+            f"{b}.ssm_a": (INNER, STATE),
+            f"{b}.ssm_d": (INNER,),
+            f"{b}.ssm_out.weight": (EMBEDDING, INNER),
+        }
+    return shapes
+
+
+def _attention_keys(w: gguf.GGUFWriter) -> None:
+    w.add_feed_forward_length(FEED_FORWARD)
+    w.add_head_count(HEADS)
+    w.add_head_count_kv(KV_HEADS)
+    w.add_key_length(HEAD)
+    w.add_value_length(HEAD)
+    w.add_layer_norm_rms_eps(1e-6)
+    w.add_rope_freq_base(10000.0)
+
+
+def _gemma_keys(w: gguf.GGUFWriter) -> None:
+    _attention_keys(w)
+    w.add_sliding_window(WINDOW)
+
+
+def _mamba_keys(w: gguf.GGUFWriter) -> None:
+    w.add_feed_forward_length(0)
+    w.add_head_count(0)
+    w.add_ssm_conv_kernel(CONVOLUTION)
+    w.add_ssm_inner_size(INNER)
+    w.add_ssm_state_size(STATE)
+    w.add_ssm_time_step_rank(STEP_RANK)
+    w.add_layer_norm_rms_eps(1e-6)
+
+
+MODELS: dict[str, tuple[str, Tensors, Callable[[gguf.GGUFWriter], None]]] = {
+    "llama": ("llama-spm", _attention(), _attention_keys),
+    "qwen2": ("qwen2", _attention(qkv_bias=True), _attention_keys),
+    "gemma3": ("llama-spm", _attention(gemma=True), _gemma_keys),
+    "mamba": ("gpt-neox", _mamba(), _mamba_keys),
+}
+"""architecture: (vocabulary, tensors, metadata)."""
+
+
+def ensure(architecture: str) -> Path:
+    """The GGUF file of a tiny model, made if it is not there."""
+    target = llama_wheel.CACHE / "models" / f"tiny-{architecture}-v{VERSION}.gguf"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(f".{os.getpid()}")
+        _write(architecture, partial)
+        os.replace(partial, target)
+    return target
+
+
+def _write(architecture: str, path: Path) -> None:
+    vocabulary, shapes, add_keys = MODELS[architecture]
+    writer = gguf.GGUFWriter(path, architecture)
+    vocab_size = _copy_vocabulary(llama_sdist.llama_cpp() / "models" / f"ggml-vocab-{vocabulary}.gguf", writer)
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(EMBEDDING)
+    writer.add_block_count(LAYERS)
+    add_keys(writer)
+    random = np.random.default_rng(7)
+    everything: Tensors = {"token_embd.weight": (vocab_size, EMBEDDING), "output_norm.weight": (EMBEDDING,), **shapes}
+    for name, shape in everything.items():
+        writer.add_tensor(name, _values(random, name, shape))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _values(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if name.endswith("ssm_a"):
+        return -np.abs(random.normal(1, 0.3, shape)).astype(np.float32)
+    if len(shape) == 1:
+        return (1 if "norm" in name else 0) + random.normal(0, 0.1, shape).astype(np.float32)
+    return random.normal(0, 0.25, shape).astype(np.float32)
+
+
+def _copy_vocabulary(source: Path, writer: gguf.GGUFWriter) -> int:
+    reader = gguf.GGUFReader(source)
+    for key, field in reader.fields.items():
+        if key.startswith("tokenizer."):
+            kind = field.types[0]
+            writer.add_key_value(key, field.contents(), kind, field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None)
+    return len(reader.fields["tokenizer.ggml.tokens"].data)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or MODELS:
+        print(ensure(name))
