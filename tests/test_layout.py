@@ -125,3 +125,23 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in names} == {"vllama_agent", "vllama_core", f"vllama_serve-{version}.dist-info"}
     ours = {str(path.relative_to(package.parent)) for package in PACKAGES for path in package.rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == ours
+
+
+def test_every_setting_is_documented() -> None:
+    """By its flag and by each of its variables."""
+    from vllama_agent.commands.settings import SETTINGS
+
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    names = {name for setting in SETTINGS for name in (*setting.variables, setting.flag) if name}
+    assert sorted(name for name in names if f"`{name}" not in page) == []
+
+
+def test_no_documented_variable_or_flag_is_made_up() -> None:
+    from vllama_agent.commands.settings import SETTINGS
+
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    sources = [*modules(), *(ROOT / "bench").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    known = {name for setting in SETTINGS for name in (*setting.variables, setting.flag)}
+    documented = set(re.findall(r"`((?:VLLAMA_|OLLAMA_|--)[-A-Za-z_]*[A-Za-z])", page))
+    assert sorted(name for name in documented - known if name not in text) == []
