@@ -6,7 +6,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from vllama_agent.commands.output import safe
+from vllama_core.errors import EngineFailed
+
+_CONTROLS = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if code not in (9, 10))
 
 
 class Printer:
@@ -15,15 +17,30 @@ class Printer:
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._terminal = sys.stdout.isatty()
+        self._done = False
 
     def show(self, words: str, piece: Mapping[str, Any]) -> None:
         """Print a piece; after the last also a line's end, and the costs if they are wanted."""
         sys.stdout.write(safe(words) if self._terminal else words)
-        if piece.get("done"):
+        self._done = bool(piece.get("done"))
+        if self._done:
             sys.stdout.write("\n\n" if self._terminal else "\n")
         sys.stdout.flush()
-        if piece.get("done") and self._verbose:
+        if self._done and self._verbose:
             print("\n".join(costs(piece)), file=sys.stderr)
+
+    def end(self) -> None:
+        """The stream is over.
+
+        :raises EngineFailed: before the answer was: a server that is killed closes its connections without a word.
+        """
+        if not self._done:
+            raise EngineFailed("the server broke off in the middle of its answer")
+
+
+def safe(text: str) -> str:
+    """Without control characters: what a model says must not steer the terminal."""
+    return text.translate(_CONTROLS)
 
 
 def costs(final: Mapping[str, Any]) -> list[str]:

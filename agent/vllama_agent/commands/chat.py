@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from vllama_agent.client import Client, ServerError
-from vllama_agent.commands import output
-from vllama_agent.commands.answer import Printer
-from vllama_agent.commands.show import summary
+from vllama_core.errors import VllamaError
+
+from vllama_agent.commands import show
+from vllama_agent.commands.answer import Printer, safe
+from vllama_agent.commands.client import Client
 
 QUOTES = '"""'
 HELP = """Available commands:
@@ -26,39 +27,30 @@ HELP = """Available commands:
 Use \"\"\" to begin and end a message of several lines. Ctrl-C stops an answer, Ctrl-D leaves.
 """
 Read = Callable[[str], str]
+"""Asks for a line with a prompt; raises EOFError at the end and KeyboardInterrupt for Ctrl-C."""
 
 
 class Chat:
     """A conversation.
 
     :param keep_alive: the request's field, or nothing.
-    :param read: asks for a line with a prompt; raises EOFError at the end and KeyboardInterrupt for Ctrl-C. Default: prompt_toolkit.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        model: str,
-        *,
-        keep_alive: Mapping[str, Any],
-        verbose: bool,
-        environment: Mapping[str, str],
-        read: Read | None = None,
-    ) -> None:
+    def __init__(self, client: Client, model: str, *, keep_alive: Mapping[str, Any], verbose: bool) -> None:
         self._client = client
         self._model = model
         self._keep_alive = keep_alive
         self._verbose = verbose
-        self._environment = environment
-        self._read = read
         self.messages: list[dict[str, str]] = []
         self.system = ""
         self.options: dict[str, Any] = {}
 
-    def run(self) -> int:
-        """Load the model, then answer until the user leaves."""
+    def load(self) -> None:
+        """Load the model, so that what is wrong with it is told before the first question."""
         self._client.post("/api/generate", {"model": self._model, "stream": False, **self._keep_alive})
-        read = self._read or _terminal(self._environment)
+
+    def run(self, read: Read) -> int:
+        """Answer until the user leaves."""
         while True:
             try:
                 line = self._message(read)
@@ -92,19 +84,21 @@ class Chat:
         system = [{"role": "system", "content": self.system}] if self.system else []
         body = {"model": self._model, "messages": system + self.messages, "options": self.options, **self._keep_alive}
         printer, said = Printer(verbose=self._verbose), []
-        stream = self._client.stream("/api/chat", body)
+        # A generator; closing it closes the connection, and that is what cancels the answer at the server.
+        stream = cast(Generator[dict[str, Any], None, None], self._client.stream("/api/chat", body))
         try:
             for piece in stream:
                 said.append(piece["message"]["content"])
                 printer.show(said[-1], piece)
+            printer.end()
         except KeyboardInterrupt:
             print("\n")
-        except ServerError as error:
-            print(f"\nError: {output.safe(str(error))}", file=sys.stderr)
+        except VllamaError as error:
+            print(f"\nError: {safe(str(error))}", file=sys.stderr)
             self.messages.pop()
             return
         finally:
-            stream.close()  # type: ignore[attr-defined]  # a generator; closing its connection is what cancels
+            stream.close()
         self.messages.append({"role": "assistant", "content": "".join(said)})
 
     def _command(self, line: str) -> bool:
@@ -143,18 +137,18 @@ class Chat:
     def _show(self, part: str) -> None:
         try:
             info = self._client.post("/api/show", {"model": self._model})
-        except ServerError as error:
-            print(f"Error: {output.safe(str(error))}", file=sys.stderr)
+        except VllamaError as error:
+            print(f"Error: {safe(str(error))}", file=sys.stderr)
             return
         if part == "info":
-            print("\n".join(output.safe(line) for line in summary(info)))
+            print(safe(show.text(info)))
         elif part == "system":
             print(self.system or info.get("system") or "No system message was specified for this model.")
         elif part == "parameters":
             chosen = [f"{name:<30} {value}" for name, value in self.options.items()]
             print("\n".join(chosen) or info.get("parameters") or "No parameters were specified for this model.")
         elif part in ("license", "modelfile", "template"):
-            print(output.safe(info.get(part) or f"No {part} was specified for this model."))
+            print(safe(info.get(part) or f"No {part} was specified for this model."))
         else:
             print("Usage: /show info, license, modelfile, parameters, system or template")
 
@@ -178,7 +172,7 @@ def _number(text: str) -> Any:
     return text
 
 
-def _terminal(environment: Mapping[str, str]) -> Read:
+def terminal(environment: Mapping[str, str]) -> Read:
     """Line editing, with a history that other users cannot read."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory

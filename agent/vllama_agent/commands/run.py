@@ -3,50 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
+from vllama_core import durations
 from vllama_core.errors import ConfigError
 
-from vllama_agent.client import Client
-from vllama_agent.commands.answer import Printer
+from vllama_agent.commands import answer, client
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of Ollama's `run` that this version does."""
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="answer this and end; standard input is put before it")
-    parser.add_argument("--verbose", action="store_true", help="print what the answer cost")
-    parser.add_argument("--keepalive", metavar="DURATION", help="how long the model stays loaded, such as 5m; -1 = for ever")
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Those flags of Ollama's `run` that this version does."""
+    made = argparse.ArgumentParser(prog=prog, description="Chat with a model, or ask it one thing.", allow_abbrev=False)
+    made.add_argument("model")
+    made.add_argument("prompt", nargs="*", help="answer this and end; standard input is put before it")
+    made.add_argument("--verbose", action="store_true", help="print what an answer cost")
+    made.add_argument("--keepalive", metavar="TIME", help="how long the model stays loaded after it, such as 5m; negative = for ever")
+    return made
 
 
-def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Answer once where there is a prompt or standard input is no terminal; else chat."""
-    client = Client.from_environment(environment)
-    keep_alive = _keep_alive(options.keepalive)
-    words = list(options.prompt)
-    interactive = sys.stdin.isatty() and not words
+    keep_alive = _keep_alive(arguments.keepalive)
+    server = client.from_environment()
+    words = list(arguments.prompt)
+    if sys.stdin.isatty() and not words:
+        from vllama_agent.commands.chat import Chat, terminal
+
+        chat = Chat(server, arguments.model, keep_alive=keep_alive, verbose=arguments.verbose)
+        chat.load()
+        return chat.run(terminal(os.environ))
     if not sys.stdin.isatty() and (piped := sys.stdin.buffer.read().decode("utf-8", "replace").strip()):
         words.insert(0, piped)
-    if interactive:
-        from vllama_agent.commands.chat import Chat
-
-        return Chat(client, options.model, keep_alive=keep_alive, verbose=options.verbose, environment=environment).run()
-    body: dict[str, Any] = {"model": options.model, "prompt": " ".join(words), **keep_alive}
-    printer = Printer(verbose=options.verbose)
-    for piece in client.stream("/api/generate", body):
+    body = {"model": arguments.model, "prompt": " ".join(words), **keep_alive}
+    printer = answer.Printer(verbose=arguments.verbose)
+    for piece in server.stream("/api/generate", body):
         printer.show(piece.get("response", ""), piece)
+    printer.end()
     return 0
 
 
 def _keep_alive(text: str | None) -> dict[str, Any]:
-    """The request's field. The flag takes bare seconds too, which the API does not."""
+    """The request's field. The flag takes bare seconds too, for which the API wants a number."""
     if text is None:
         return {}
-    from vllama_agent.commands import values
-
     try:
-        return {"keep_alive": values.keep_alive(text)}
+        return {"keep_alive": durations.parse_seconds(text)}
     except ValueError as error:
-        raise ConfigError(f"--keepalive is {text!r}; it must be {error}") from None
+        raise ConfigError(f"--keepalive is {text!r}: {error}") from None
