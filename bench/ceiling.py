@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import llama_cpp.llama_cpp as C  # noqa: N812 (the name its low-level API is known by)
+import llama_cpp.llama_cpp as C
 import numpy as np
 
 from bench import places

@@ -8,6 +8,7 @@ in the last line.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -72,7 +73,7 @@ class Answer:
     def gaps(self) -> list[float]:
         """Seconds between pieces."""
         times = [moment for moment, _ in self.arrivals]
-        return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(times)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Measurements below HTTP: our engine at the worker's socket, and our agent over a stand-in worker. Each prints one JSON object.
 
-    python -m bench.inside rate-greedy 1     # one stream where the worker's frames are read; the number is the round
-    python -m bench.inside rate-default 1
-    python -m bench.inside cancel 1          # how long until a cancelled request is gone
-    python -m bench.inside agent-cpu 1       # see `bench.standin`
+python -m bench.inside rate-greedy 1     # one stream where the worker's frames are read; the number is the round
+python -m bench.inside rate-default 1
+python -m bench.inside cancel 1          # how long until a cancelled request is gone
+python -m bench.inside agent-cpu 1       # see `bench.standin`
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ from bench.prompts import Prompt, Vocabulary, make
 from bench.workloads import ANSWER, PROMPT
 
 TRIALS = 8
-EAGER_STATS = (
-    "import sys; from vllama_agent.engines.llama_cpp import worker; worker.STATS_SECONDS = 0.0; sys.exit(worker.main())"
-)
+EAGER_STATS = "import sys; from vllama_agent.engines.llama_cpp import worker; worker.STATS_SECONDS = 0.0; sys.exit(worker.main())"
 """The worker, but with its counts in each step's frame instead of five times a second: a cancellation is seen when it happens."""
 
 Engine = engine_module.LlamaCppEngine
@@ -58,9 +56,7 @@ async def loaded(config: LlamaCppConfig) -> AsyncIterator[Engine]:
 
 def request_of(prompt: Prompt, tokens: int, *, temperature: float = 0.8, never_end: list[int]) -> GenerateRequest:
     bias = tuple((token, -1e9) for token in never_end)
-    return GenerateRequest(
-        prompt_tokens=prompt.ids, max_tokens=tokens, sampling=Sampling(temperature=temperature, seed=1, logit_bias=bias)
-    )
+    return GenerateRequest(prompt_tokens=prompt.ids, max_tokens=tokens, sampling=Sampling(temperature=temperature, seed=1, logit_bias=bias))
 
 
 async def rate(number: int, *, temperature: float) -> dict[str, float]:
@@ -75,10 +71,8 @@ async def rate(number: int, *, temperature: float) -> dict[str, float]:
 
 
 async def _drain(engine: Engine, request: GenerateRequest) -> float:
-    times: list[tuple[float, int]] = []
     async with engine.generate(request) as generation:
-        async for delta in generation:
-            times.append((time.perf_counter(), len(delta.token_ids)))
+        times = [(time.perf_counter(), len(delta.token_ids)) async for delta in generation]
     tokens = sum(count for _, count in times[1:])
     return tokens / (times[-1][0] - times[0][0]) if len(times) > 1 else 0.0
 
@@ -96,7 +90,7 @@ class Witness:
                 self.times.append(time.perf_counter())
 
     async def saw(self, tokens: int) -> None:
-        while len(self.times) < tokens:
+        while len(self.times) < tokens:  # noqa: ASYNC110 (what else is awaited here has no such event)
             await asyncio.sleep(0.002)
 
     def step_at(self, moment: float) -> float:

@@ -30,11 +30,8 @@ class Scrape:
 
 def parse(text: str) -> Scrape:
     """Prometheus' text format."""
-    samples = []
-    for line in text.splitlines():
-        if match := SAMPLE.match(line):
-            samples.append((match[1], dict(LABEL.findall(match[2] or "")), float(match[3])))
-    return Scrape(tuple(samples))
+    matches = filter(None, map(SAMPLE.match, text.splitlines()))
+    return Scrape(tuple((match[1], dict(LABEL.findall(match[2] or "")), float(match[3])) for match in matches))
 
 
 async def scrape(client: Client) -> Scrape:

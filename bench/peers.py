@@ -52,7 +52,9 @@ def llama_server() -> Peer:
     flags = f"{PEER_FLAGS} {llama_wheel.cmake_flags('native')}"
     folder = places.PEERS / f"llama.cpp-{version}-{places.short_hash(flags, llama_wheel.cpu_identity())}"
     _once(folder, lambda scratch: _build_llama(scratch, flags))
-    return Peer(folder / "bin" / "llama-server", f"llama-server (source of llama-cpp-python {version}, {llama_wheel.cmake_flags('native')})")
+    return Peer(
+        folder / "bin" / "llama-server", f"llama-server (source of llama-cpp-python {version}, {llama_wheel.cmake_flags('native')})"
+    )
 
 
 def ollama() -> Peer:

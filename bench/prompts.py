@@ -44,7 +44,7 @@ class Vocabulary:
     """A model's vocabulary, without its weights. Knows nothing about prompts."""
 
     def __init__(self, path: Path) -> None:
-        import llama_cpp.llama_cpp as C  # noqa: N812 (the name its low-level API is known by)
+        import llama_cpp.llama_cpp as C
 
         self._c: Any = C
         self._silence = C.llama_log_callback(lambda *_: None)

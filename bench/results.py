@@ -36,7 +36,7 @@ class Result:
     commit: str = ""
     machine: str = ""
     load: float = 0.0
-    """Load average of the machine just before: well above 0 means that somebody else was at work."""
+    """Cores that were busy in the second before: more than a few hundredths means that somebody else was at work."""
     seconds: float = 0.0
     at: str = ""
 
@@ -84,7 +84,9 @@ def machine() -> str:
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0] if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return (
+        f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    )
 
 
 def commit() -> str:

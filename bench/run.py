@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import psutil
+
 from bench import memory, peers, places, results, rows, servers, workloads
 from bench.client import AnswerFailed
 from bench.prompts import Vocabulary
@@ -19,8 +21,8 @@ from bench.rows import BEST, CEILING, INSIDE, SOCKET, Row
 from bench.servers import Contestant
 
 Workload = Callable[[servers.Running, workloads.Bench], Awaitable[dict[str, float]]]
-BUSY_LOAD = 0.7
-"""Load average above which somebody else is likely at work: figures then mean little, and the log says so."""
+BUSY_CORES = 0.3
+"""Busy cores just before a measurement, above which somebody else is at work: figures then mean little, and the log says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,16 @@ class Runner:
     async def _do(self, job: Job, series: int) -> None:
         if self._file.has(job.row.key, series, job.key, job.round):
             return
-        load = os.getloadavg()[0]
+        load = psutil.cpu_percent(1.0) / 100 * (os.cpu_count() or 1)
         began = time.monotonic()
         result = Result(
-            row=job.row.key, contestant=job.key, round=job.round, series=series, machine=self._machine, commit=results.commit(), load=load,
+            row=job.row.key,
+            contestant=job.key,
+            round=job.round,
+            series=series,
+            machine=self._machine,
+            commit=results.commit(),
+            load=load,
             at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
         try:
@@ -154,7 +162,7 @@ async def _subprocess(result: Result, *arguments: str) -> Result:
 
 
 def _tell(job: Job, result: Result) -> None:
-    busy = f"  (load {result.load:.1f}: the machine was busy)" if result.load > BUSY_LOAD and job.round == 1 else ""
+    busy = f"  ({result.load:.1f} cores were busy before)" if result.load > BUSY_CORES else ""
     figures = result.skipped or "  ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
     where = "grid" if job.round == GRID_ROUND else f"round {job.round}"
     print(f"{job.row.key:14} {where:8} {job.key:36} {result.seconds:6.1f} s  {figures}{busy}", flush=True)

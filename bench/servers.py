@@ -146,7 +146,11 @@ def _command(contestant: Contestant, port: int, context: int) -> tuple[list[str]
 
 
 def _typed(command: list[str], environment: dict[str, str]) -> str:
-    shown = [f"{name}={value}" for name, value in environment.items() if name.startswith("OLLAMA_") and name not in ("OLLAMA_HOST", "OLLAMA_MODELS")]
+    shown = [
+        f"{name}={value}"
+        for name, value in environment.items()
+        if name.startswith("OLLAMA_") and name not in ("OLLAMA_HOST", "OLLAMA_MODELS")
+    ]
     return " ".join([*shown, Path(command[0]).name, *command[1:]])
 
 
@@ -171,7 +175,10 @@ def _create_in_ollama(url: str, log_path: Path) -> None:
     with open(log_path, "ab") as log:
         subprocess.run(
             [str(peers.ollama().binary), "create", places.MODEL_NAME, "-f", str(recipe)],
-            env=os.environ | {"OLLAMA_HOST": url}, stdout=log, stderr=log, check=True,
+            env=os.environ | {"OLLAMA_HOST": url},
+            stdout=log,
+            stderr=log,
+            check=True,
         )
 
 

@@ -131,7 +131,12 @@ async def agent_cpu(_round: int) -> dict[str, float]:
             await asyncio.sleep(0.002)
     bare = await asyncio.to_thread(bare_first_frame)
     return {
-        "one_us": one, "one_rate": one_rate, "many_us": many, "many_rate": many_rate, "flood_us": flood, "flood_rate": flood_rate,
+        "one_us": one,
+        "one_rate": one_rate,
+        "many_us": many,
+        "many_rate": many_rate,
+        "flood_us": flood,
+        "flood_rate": flood_rate,
         "ttft_ms": 1000 * statistics.median(through_http),
         "bare_ttft_ms": 1000 * statistics.median(bare),
         "added_ttft_ms": 1000 * (statistics.median(through_http) - statistics.median(bare)),

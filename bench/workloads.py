@@ -6,6 +6,7 @@ Rates are tokens per second, times are seconds unless a name says otherwise.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import time
 from dataclasses import dataclass
@@ -159,13 +160,13 @@ class Growing:
     def gaps(self, begin: float, end: float) -> list[float]:
         """Between pieces that both came in [begin, end)."""
         times = [moment for moment, _ in self.answer.arrivals if begin <= moment < end] if self.answer else []
-        return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(times)]
 
     def worst_gap(self, begin: float, end: float) -> float:
         """The longest silence in [begin, end]; one that has not ended by then counts as long as it lasted."""
         times = [moment for moment, _ in self.answer.arrivals if begin <= moment <= end] if self.answer else []
         points = [begin, *times, end]
-        return max(later - earlier for earlier, later in zip(points, points[1:], strict=False))
+        return max(later - earlier for earlier, later in itertools.pairwise(points))
 
 
 async def _endless(client: Client, prompt: Prompt, stream: Growing) -> None:

@@ -1,0 +1,55 @@
+"""`make bench`: measure, write the results down one by one, and BENCHMARKS.md from them.
+
+python -m bench                        # everything, at most two and a half hours
+python -m bench one-greedy,shared      # some rows
+python -m bench --list                 # the rows and how long they take
+python -m bench --report               # only write BENCHMARKS.md from what was measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from bench import peers, places, report, rows, run
+from bench.results import ResultsFile
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help="names from --list, comma- or space-separated; all without one")
+    parser.add_argument("--rows", dest="named", default="", help="the same, as an option")
+    parser.add_argument("--rounds", type=int, help="compared rounds, instead of each row's own number")
+    parser.add_argument("--again", action="store_true", help="measure anew instead of going on where the last run stopped")
+    parser.add_argument("--list", action="store_true", help="say what would be run")
+    parser.add_argument("--report", action="store_true", help="only write BENCHMARKS.md")
+    arguments = parser.parse_args()
+    chosen = rows.chosen(",".join([*arguments.rows, arguments.named]))
+    file = ResultsFile(places.RESULTS)
+    if not arguments.report:
+        _print_plan(run.plan(chosen, arguments.rounds))
+        if arguments.list:
+            return
+        _print_peers()
+        asyncio.run(run.Runner(file, rounds=arguments.rounds, again=arguments.again).run(chosen))
+    report.write(file)
+    print(f"wrote {places.REPORT}")
+
+
+def _print_plan(planned: list[tuple[rows.Row, int, float]]) -> None:
+    for row, number, minutes in planned:
+        print(f"{row.key:16} {number} rounds  about {minutes:5.1f} min   {row.title}")
+    print(f"{'':16} together about {sum(minutes for *_, minutes in planned):.0f} min on an otherwise idle machine")
+
+
+def _print_peers() -> None:
+    """Build them before the clock runs. A peer that cannot be had is said so, in the rows too."""
+    for make in (peers.llama_server, peers.ollama):
+        try:
+            print(make().version)
+        except peers.PeerMissing as missing:
+            print(missing)
+
+
+if __name__ == "__main__":
+    main()
