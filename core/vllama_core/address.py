@@ -21,6 +21,7 @@ _ADDRESS = re.compile(
 class Address:
     """Where a server listens or is reached.
 
+    :ivar host: empty = every interface, as in ``:8080``.
     :ivar port: None = not said.
     :ivar path: before every route, for servers behind a proxy; without a slash at its end.
     """
@@ -39,8 +40,8 @@ class Address:
 
     @property
     def connectable(self) -> str:
-        """The host to connect to: `0.0.0.0` and `::` mean "everywhere" to a server and nowhere to a client."""
-        return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)
+        """The host to connect to: what means "every interface" to a server means nothing to a client."""
+        return {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)
 
 
 def parse(text: str) -> Address:
@@ -52,5 +53,5 @@ def parse(text: str) -> Address:
     port = int(found["port"]) if found and found["port"] else None
     if found is None or (port is not None and port > 65535):
         raise ValueError("it must be an address such as 127.0.0.1, :8080, 0.0.0.0:11434 or http://server:11434")
-    host = found["six"] or found["bare_six"] or found["host"] or LOOPBACK
+    host = found["six"] or found["bare_six"] or found["host"] or ("" if port is not None else LOOPBACK)
     return Address(host=host, port=port, scheme=found["scheme"], path=(found["path"] or "").rstrip("/"))

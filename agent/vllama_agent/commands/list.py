@@ -15,7 +15,7 @@ ID_DIGITS = 12
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Flags of `list`."""
-    made = argparse.ArgumentParser(prog=prog, description="List the models that the server has.")
+    made = argparse.ArgumentParser(prog=prog, description="List the models that the server has.", allow_abbrev=False)
     made.add_argument("prefix", nargs="?", default="", help="only models whose name begins so")
     output.add_json(made)
     return made

@@ -15,7 +15,7 @@ ID_DIGITS = 12
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Flags of `ps`."""
-    made = argparse.ArgumentParser(prog=prog, description="List the models that are loaded.")
+    made = argparse.ArgumentParser(prog=prog, description="List the models that are loaded.", allow_abbrev=False)
     output.add_json(made)
     return made
 

@@ -17,7 +17,9 @@ EPILOG = "Environment variables do the same: VLLAMA_HOST, VLLAMA_KEEP_ALIVE … 
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Flags of `serve`."""
-    made = argparse.ArgumentParser(prog=prog, description="Serve models behind the Ollama and OpenAI APIs.", epilog=EPILOG)
+    made = argparse.ArgumentParser(
+        prog=prog, description="Serve models behind the Ollama and OpenAI APIs.", epilog=EPILOG, allow_abbrev=False
+    )
     settings.add_flags(made)
     return made
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
-from vllama_agent.commands import client, output
+from vllama_agent.commands import answer, client, output
 
 PARTS = ("license", "modelfile", "parameters", "template", "system")
 LICENSE_LINES = 2
@@ -14,7 +15,7 @@ INDENT = "  "
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Flags of `show`."""
-    made = argparse.ArgumentParser(prog=prog, description="Tell what a model is.")
+    made = argparse.ArgumentParser(prog=prog, description="Tell what a model is.", allow_abbrev=False)
     made.add_argument("model")
     part = made.add_mutually_exclusive_group()
     for name in PARTS:
@@ -26,32 +27,36 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
-    answer = client.from_environment().post("/api/show", {"model": arguments.model, "verbose": arguments.verbose})
+    reply = client.from_environment().post("/api/show", {"model": arguments.model, "verbose": arguments.verbose})
     if arguments.json:
-        output.as_json(answer)
+        output.as_json(reply)
     elif arguments.part:
-        print(answer.get(arguments.part, "").rstrip("\n"))
+        _print(reply.get(arguments.part, "").rstrip("\n") + "\n")
     else:
-        print(text(answer, verbose=arguments.verbose), end="")
+        _print(text(reply, verbose=arguments.verbose))
     return 0
 
 
-def text(answer: dict[str, Any], *, verbose: bool = False) -> str:
-    """The sections of an answer, as Ollama's command prints them."""
-    sections = [("Model", _model(answer))]
-    sections.append(("Capabilities", [(name, "") for name in answer.get("capabilities") or []]))
-    sections.append(("Parameters", [_split(line) for line in (answer.get("parameters") or "").splitlines()]))
-    sections.append(("System", _first_lines(answer.get("system"))))
-    sections.append(("License", _first_lines(answer.get("license"))))
+def _print(words: str) -> None:
+    sys.stdout.write(answer.safe(words) if sys.stdout.isatty() else words)
+
+
+def text(reply: dict[str, Any], *, verbose: bool = False) -> str:
+    """The sections of a reply, as Ollama's command prints them."""
+    sections = [("Model", _model(reply))]
+    sections.append(("Capabilities", [(name, "") for name in reply.get("capabilities") or []]))
+    sections.append(("Parameters", [_split(line) for line in (reply.get("parameters") or "").splitlines()]))
+    sections.append(("System", _first_lines(reply.get("system"))))
+    sections.append(("License", _first_lines(reply.get("license"))))
     if verbose:
-        sections.append(("Metadata", [(key, _short(value)) for key, value in answer.get("model_info", {}).items()]))
-        tensors = answer.get("tensors") or []
+        sections.append(("Metadata", [(key, _short(value)) for key, value in reply.get("model_info", {}).items()]))
+        tensors = reply.get("tensors") or []
         sections.append(("Tensors", [(tensor["name"], f"{tensor['type']} {tensor['shape']}") for tensor in tensors]))
     return "".join(_section(title, rows) for title, rows in sections if rows)
 
 
-def _model(answer: dict[str, Any]) -> list[tuple[str, str]]:
-    details, info = answer.get("details", {}), answer.get("model_info", {})
+def _model(reply: dict[str, Any]) -> list[tuple[str, str]]:
+    details, info = reply.get("details", {}), reply.get("model_info", {})
     family = info.get("general.architecture") or details.get("family", "")
     rows = {
         "architecture": family,

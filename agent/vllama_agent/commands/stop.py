@@ -9,7 +9,7 @@ from vllama_agent.commands import client
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Arguments of `stop`."""
-    made = argparse.ArgumentParser(prog=prog, description="Unload a model when its running answers are finished.")
+    made = argparse.ArgumentParser(prog=prog, description="Unload a model when its running answers are finished.", allow_abbrev=False)
     made.add_argument("model")
     return made
 

@@ -9,7 +9,7 @@ from vllama_agent.commands import client, output
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Flags of `version`."""
-    made = argparse.ArgumentParser(prog=prog, description="Print the versions of this command and of the server.")
+    made = argparse.ArgumentParser(prog=prog, description="Print the versions of this command and of the server.", allow_abbrev=False)
     output.add_json(made)
     return made
 
@@ -45,5 +45,5 @@ def _server() -> dict[str, str]:
         answer, headers = client.from_environment().exchange("GET", "/api/version")
     except (client.NoServer, client.ServerError):
         return {}
-    found = {"ollama": str(answer.get("version", "unknown"))}
-    return found | {"server": own for name, own in headers.items() if name.lower() == "x-vllama-version"}
+    own = {name.lower(): value for name, value in headers.items()}.get("x-vllama-version")
+    return {"ollama": str(answer.get("version", "unknown"))} | ({"server": own} if own else {})
