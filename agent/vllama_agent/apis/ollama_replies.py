@@ -78,7 +78,7 @@ def metrics(usage: Usage, *, total_seconds: float, load_seconds: float) -> dict[
     """
     return {
         "total_duration": max(1, clock.nanoseconds(total_seconds)),
-        "load_duration": max(1, clock.nanoseconds(load_seconds + usage.load_seconds)),
+        "load_duration": max(1, clock.nanoseconds(load_seconds)),
         "prompt_eval_count": usage.prompt_tokens,
         "prompt_eval_duration": max(1, clock.nanoseconds(usage.prefill_seconds)) if usage.prompt_tokens else 0,
         "eval_count": usage.generated_tokens,

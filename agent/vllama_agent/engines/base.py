@@ -116,7 +116,6 @@ class Usage:
     cached_tokens: int
     """Those of the prompt whose KV cells were reused."""
     generated_tokens: int
-    load_seconds: float = 0.0
     queue_seconds: float = 0.0
     """From submission to the first step that worked on it."""
     prefill_seconds: float = 0.0

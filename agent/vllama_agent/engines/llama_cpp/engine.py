@@ -63,13 +63,11 @@ class LlamaCppEngine:
         self._ids = itertools.count(1)
         self._stats = EngineStats()
         self._rate = _Rate()
-        self._load_seconds = 0.0
 
     # -- life ---------------------------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
         self._to(Event.LOAD)
-        begin = time.monotonic()
         try:
             self._helpers = TextHelpers(self._files)
             async with asyncio.TaskGroup() as group:
@@ -84,7 +82,6 @@ class LlamaCppEngine:
             await self._stop_children()
             self._to(Event.UNLOAD)
             raise
-        self._load_seconds = time.monotonic() - begin
         self._to(Event.LOADED)
         self._owner = asyncio.create_task(self._own(reader.result()), name="llama.cpp worker")
 
@@ -228,7 +225,7 @@ class LlamaCppEngine:
             tokens: Sequence[int] = array.array("i", (*request.context, *request.prompt_tokens))
             if not tokens:
                 raise InvalidRequest("the prompt has no tokens; give it some text", field="prompt")
-            return Stream(tokens, asked=len(tokens), dropped=0, load_seconds=self._load_seconds)
+            return Stream(tokens, asked=len(tokens), dropped=0)
         reply = await self._text({"t": "prepare", "room": room, **_prompt_fields(request)})
         if "too_long" in reply:
             assert self.facts is not None
@@ -236,7 +233,7 @@ class LlamaCppEngine:
             raise PromptTooLong(prompt_tokens=reply["too_long"], context=limit, asked=over)
         if reply["dropped"]:
             log.info("dropped %d of %d prompt tokens to fit %d", reply["dropped"], reply["asked"], limit)
-        return Stream(ids(reply["tokens"]), asked=reply["asked"], dropped=reply["dropped"], load_seconds=self._load_seconds)
+        return Stream(ids(reply["tokens"]), asked=reply["asked"], dropped=reply["dropped"])
 
     async def render(self, request: GenerateRequest) -> str:
         if request.messages is None:

@@ -17,12 +17,11 @@ RESUME_BELOW = 128
 class Stream:
     """A generation that is read at the reader's pace: what piles up is merged into one delta; see `base.Generation`."""
 
-    def __init__(self, prompt_tokens: Sequence[int], *, asked: int, dropped: int, load_seconds: float) -> None:
+    def __init__(self, prompt_tokens: Sequence[int], *, asked: int, dropped: int) -> None:
         self.prompt_tokens = prompt_tokens
         self.asked_tokens = asked
         self.dropped_tokens = dropped
         self.done = False
-        self._load_seconds = load_seconds
         self._text: list[str] = []
         self._ids: list[int] = []
         self._logprobs: list[TokenLogprob] | None = None
@@ -72,7 +71,6 @@ class Stream:
                 prompt_tokens=prompt,
                 cached_tokens=cached,
                 generated_tokens=generated,
-                load_seconds=self._load_seconds,
                 queue_seconds=queue,
                 prefill_seconds=prefill,
                 decode_seconds=decode,

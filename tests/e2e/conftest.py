@@ -1,0 +1,127 @@
+"""The agent as people get it: built into a wheel, installed, and run as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import tiny_gguf  # noqa: E402 - it lies in tools/
+
+START_SECONDS = 90.0
+
+
+@dataclass
+class Agent:
+    """A running `vllama serve`."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    model: str
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def load(self) -> dict[str, int]:
+        """Running and waiting requests of the model, as the engine last told."""
+        return self.client.get("/load").json()["models"][self.model]
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    def children(self, name: str) -> list[psutil.Process]:
+        """Live descendants whose command line names a module."""
+        return [p for p in psutil.Process(self.process.pid).children(recursive=True) if name in " ".join(_command(p))]
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+        """Poll for something that another process does.
+
+        :raises AssertionError: it did not happen; the agent's log is shown.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds} s: {what}\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return self.client.get("/readyz").status_code == 200
+        return False
+
+    def idle(self) -> bool:
+        load = self.load()
+        return load["running"] == 0 and load["waiting"] == 0
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+    return []
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel's contents, to stand before the source tree on PYTHONPATH."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True, timeout=300)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True, timeout=300)
+    return folder / "site"
+
+
+Start = Callable[..., Agent]
+
+
+@pytest.fixture(scope="module")
+def start(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start agents on a tiny random llama (or another model); all of them end with the module."""
+    agents: list[Agent] = []
+    home = tmp_path_factory.mktemp("home")
+
+    def begin(*flags: str, model: str | Path | None = None, ready: bool = True) -> Agent:
+        path = model or tiny_gguf.ensure("llama")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        log = home / f"agent-{len(agents)}.log"
+        command = [sys.executable, "-m", "vllama_agent", "serve", "--port", str(port), "--model", str(path), *flags]
+        environment = {**os.environ, "PYTHONPATH": str(installed), "VLLAMA_HOME": str(home)}
+        with open(log, "wb") as output:
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=home)
+        agent = Agent(process, port, log, "")
+        agents.append(agent)
+        if ready:
+            agent.until(lambda: process.poll() is not None or agent.is_ready(), "the agent is ready", START_SECONDS)
+            assert process.poll() is None, log.read_text()
+            agent.model = agent.client.get("/api/tags").json()["models"][0]["name"]
+        return agent
+
+    yield begin
+    for agent in agents:
+        agent.client.close()
+        agent.process.send_signal(signal.SIGKILL)
+        agent.process.wait(10)
