@@ -12,7 +12,7 @@ DEFAULT_PORT = 11434
 LOOPBACK = "127.0.0.1"
 _SCHEME_PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(
-    r"(?:(?P<scheme>https?)://)?(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<bare_six>[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,})|(?P<host>[^\s:/\[\]]*))"
+    r"(?:(?P<scheme>https?)://)?(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<bare_six>(?=[^/]*::|(?:[^:/]*:){7})[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,7})|(?P<host>[^\s:/?#@\[\]]*))"
     r"(?::(?P<port>\d{1,5}))?(?P<path>/[^\s?#]*)?"
 )
 
