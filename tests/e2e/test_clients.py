@@ -54,20 +54,20 @@ def test_the_ollama_command(agent, ollama_cli: str) -> None:
 
 
 def test_the_ollama_python_client(agent) -> None:
-    client = ollama.Client(host=agent.url)
     greedy = {"temperature": 0, "num_predict": 8}
-    answer = client.generate(MODEL, PROMPT, options=greedy)
-    assert answer.response.startswith(" France")
-    assert answer.eval_count == 8
-    pieces = list(client.generate(MODEL, PROMPT, options=greedy, stream=True))
-    assert "".join(piece.response for piece in pieces) == answer.response
-    chat = client.chat(MODEL, [{"role": "user", "content": PROMPT}], options=greedy)
-    assert chat.message.content == answer.response
-    assert MODEL in [model.model for model in client.list().models]
-    assert client.ps().models[0].model == MODEL
-    assert client.show(MODEL).modelinfo["general.architecture"] == "gemma3"
-    again = client.generate(MODEL, " Its", context=answer.context, options=greedy)
-    assert again.prompt_eval_count > answer.prompt_eval_count
+    with ollama.Client(host=agent.url) as client:
+        answer = client.generate(MODEL, PROMPT, options=greedy)
+        assert answer.response.startswith(" France")
+        assert answer.eval_count == 8
+        pieces = list(client.generate(MODEL, PROMPT, options=greedy, stream=True))
+        assert "".join(piece.response for piece in pieces) == answer.response
+        chat = client.chat(MODEL, [{"role": "user", "content": PROMPT}], options=greedy)
+        assert chat.message.content == answer.response
+        assert MODEL in [model.model for model in client.list().models]
+        assert client.ps().models[0].model == MODEL
+        assert client.show(MODEL).modelinfo["general.architecture"] == "gemma3"
+        again = client.generate(MODEL, " Its", context=answer.context, options=greedy)
+        assert again.prompt_eval_count > answer.prompt_eval_count
 
 
 def test_the_openai_python_client(agent) -> None:
@@ -103,8 +103,8 @@ def test_our_own_command(agent) -> None:
 
 
 def test_same_seed_same_text(agent) -> None:
-    client = ollama.Client(host=agent.url)
-    texts = {client.generate(MODEL, PROMPT, options={"seed": 5, "num_predict": 12}).response for _ in range(3)}
+    with ollama.Client(host=agent.url) as client:
+        texts = {client.generate(MODEL, PROMPT, options={"seed": 5, "num_predict": 12}).response for _ in range(3)}
     assert len(texts) == 1
 
 

@@ -206,7 +206,7 @@ class LlamaCppEngine:
         facts = self._ready()
         _check(request, facts)
         limit = min(facts.context_length, request.num_ctx or facts.context_length)
-        stream = await self._prepare(request, limit)
+        stream = await self._prepare(request, facts, limit)
         request_id = next(self._ids)
         self._ready()  # it may have died while the prompt was rendered
         self._streams[request_id] = stream
@@ -219,17 +219,16 @@ class LlamaCppEngine:
             if not stream.done:
                 self._send({"t": "cancel", "id": request_id})
 
-    async def _prepare(self, request: GenerateRequest, limit: int) -> Stream:
+    async def _prepare(self, request: GenerateRequest, facts: ModelFacts, limit: int) -> Stream:
         room = limit - 1  # at least one token of the answer
         if request.prompt_tokens is not None and len(request.prompt_tokens) + len(request.context) <= room:
             tokens: Sequence[int] = array.array("i", (*request.context, *request.prompt_tokens))
             if not tokens:
                 raise InvalidRequest("the prompt has no tokens; give it some text", field="prompt")
             return Stream(tokens, asked=len(tokens), dropped=0)
-        reply = await self._text({"t": "prepare", "room": room, **_prompt_fields(request)})
+        reply = await self._text({"t": "prepare", "room": room, "window": facts.context_length, **_prompt_fields(request)})
         if "too_long" in reply:
-            assert self.facts is not None
-            over = request.num_ctx if request.num_ctx and request.num_ctx > self.facts.context_length else None
+            over = request.num_ctx if request.num_ctx and request.num_ctx > facts.context_length else None
             raise PromptTooLong(prompt_tokens=reply["too_long"], context=limit, asked=over)
         if reply["dropped"]:
             log.info("dropped %d of %d prompt tokens to fit %d", reply["dropped"], reply["asked"], limit)

@@ -17,6 +17,8 @@ JOB_SECONDS = 10.0
 """An honest prompt takes milliseconds; what needs more is a hostile template, and others wait behind it."""
 START_SECONDS = 60.0
 """A vocabulary is read in about a second; a cold disk may need more."""
+TRIES = 3
+"""A helper may have been killed from outside between two jobs, and its spare too; a job that ends a third one is to blame itself."""
 READ = 1 << 16
 
 
@@ -100,16 +102,14 @@ class TextHelpers:
         :raises EngineFailed: no helper can be had.
         """
         async with self._turn:
-            try:
-                reply = await self._ask(message)
-            except _Died:
-                # killed from outside, perhaps between jobs: the job deserves one more try
-                await self._replace()
+            for _ in range(TRIES):
                 try:
                     reply = await self._ask(message)
+                    break
                 except _Died:
                     await self._replace()
-                    raise InvalidRequest("the prompt could not be rendered: the text helper died of it twice") from None
+            else:
+                raise InvalidRequest(f"the prompt could not be rendered: the text helper died of it {TRIES} times")
         if "invalid" in reply:
             raise InvalidRequest(reply["invalid"], field="messages" if message.get("messages") is not None else "prompt")
         return reply

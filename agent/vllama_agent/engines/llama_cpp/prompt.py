@@ -51,7 +51,8 @@ class Prompt:
 def prepare(text: Text, job: dict[str, Any]) -> Prompt:
     """The prompt of a generate request.
 
-    :param job: fields of `GenerateRequest` by name; `room`: most tokens of the prompt.
+    :param job: fields of `GenerateRequest` by name; `room`: most tokens of the prompt; `window`: tokens of the loaded context, which
+        bounds the text that is looked at at all.
     :raises PromptError: the template refused, or the model cannot do it.
     :raises TooLong: it does not fit and `truncate` is false.
     """
@@ -77,7 +78,7 @@ def _chat(text: Text, job: dict[str, Any], room: int, keep: int) -> Prompt:
 
     def tokens_of(some: Sequence[dict[str, Any]]) -> list[int]:
         rendered = render(text, some, job["template"])
-        return context + _tokenize(text, rendered, room, add_special=not context)
+        return context + _tokenize(text, rendered, job["window"], add_special=not context)
 
     if not job["truncate"]:
         tokens = tokens_of(messages)
@@ -111,21 +112,21 @@ def _chat(text: Text, job: dict[str, Any], room: int, keep: int) -> Prompt:
 def _plain(text: Text, job: dict[str, Any]) -> list[int]:
     if job["prompt_tokens"] is not None:
         return list(job["prompt_tokens"])
-    room = job["room"]
+    window = job["window"]
     if job["suffix"] is None:
-        return _tokenize(text, job["prompt"], room, add_special=not job["context"])
+        return _tokenize(text, job["prompt"], window, add_special=not job["context"])
     before, after, middle = text.fill_in_middle
     if min(before, after, middle) < 0:
         raise PromptError("the model does not support insert: its vocabulary has no fill-in-the-middle tokens")
-    prefix = _tokenize(text, job["prompt"], room, add_special=False)
-    suffix = _tokenize(text, job["suffix"], room, add_special=False)
+    prefix = _tokenize(text, job["prompt"], window, add_special=False)
+    suffix = _tokenize(text, job["suffix"], window, add_special=False)
     start = [text.bos] if text.bos >= 0 else []
     return [*start, before, *prefix, after, *suffix, middle]
 
 
-def _tokenize(text: Text, string: str, room: int, *, add_special: bool) -> list[int]:
+def _tokenize(text: Text, string: str, window: int, *, add_special: bool) -> list[int]:
     encoded = string.encode("utf-8", "surrogatepass")
-    if len(encoded) > room * text.longest_token:
+    if len(encoded) > window * text.longest_token:
         # certainly too long; tokenising it would only cost time. The count is the least it can have.
         raise TooLong(len(encoded) // text.longest_token)
     bos = text.special_texts[0]
