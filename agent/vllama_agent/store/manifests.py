@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 SHA256_DIGITS = 64
+READABLE = 0o644
+"""Mode of published files: temporary files are private, but a home may be shared by agents of several users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ def write(home: Path, manifest: Manifest) -> None:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
+    os.chmod(scratch, READABLE)
     os.replace(scratch, target)
 
 
