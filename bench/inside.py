@@ -18,14 +18,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvloop
-from vllama_agent.engines.base import GenerateRequest, Sampling
-from vllama_agent.engines.llama_cpp import engine as engine_module
-from vllama_agent.engines.process import Child
-from vllama_core.config import LlamaCppConfig
 
 from bench import places, standin, stats
 from bench.prompts import Prompt, Vocabulary, make
 from bench.workloads import ANSWER, PROMPT
+from vllama_agent.engines.base import GenerateRequest, Sampling
+from vllama_agent.engines.llama_cpp import engine as engine_module
+from vllama_agent.engines.process import Child
+from vllama_core.config import LlamaCppConfig
 
 TRIALS = 8
 EAGER_STATS = "import sys; from vllama_agent.engines.llama_cpp import worker; worker.STATS_SECONDS = 0.0; sys.exit(worker.main())"

@@ -27,7 +27,8 @@ Measured with `make bench`, written by it; not edited by hand. Reasons come from
 - Rates count the tokens that really came. We and llama-server are told never to end early; Ollama cannot be told, so it may stop sooner.
 - Speed is reported, not asserted: a figure that falls short says so.
 
-Run some rows with `make bench ROWS=one-greedy,shared`; a run that was stopped goes on where it was; `.venv/bin/python -m bench --again ...` starts rows anew.
+Run some rows with `make bench ROWS=one-greedy,shared`; a run that was stopped goes on where it was;
+`.venv/bin/python -m bench --again ...` starts rows anew.
 """
 SHOWN = ("rate", "steady", "wall", "ttft", "ttft_p50", "worst_gap_ms", "steady_gap_ms", "step_ms", "computed", "all_prefilled")
 """Metrics worth a column in the table of contestants, in that order."""

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import aiohttp
 import psutil
-from vllama_agent.engines.llama_cpp import wire
 
 from bench import client, places, servers
 from bench.standin_agent import NAME
+from vllama_agent.engines.llama_cpp import wire
 
 SECONDS = 8.0
 TRIALS = 200

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from bench import places
 from vllama_agent import server
 from vllama_agent.engines.base import Engine
 from vllama_agent.engines.llama_cpp import engine as engine_module
 from vllama_agent.engines.process import Child
 from vllama_agent.testing import FakeStore
 from vllama_core.config import AgentConfig, LlamaCppConfig
-
-from bench import places
 
 NAME = "stand-in:latest"
 

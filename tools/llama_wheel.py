@@ -25,9 +25,7 @@ import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("VLLAMA_DEV_CACHE", "~/.cache/vllama-dev")).expanduser()
-PORTABLE_X86_64_V3 = (
-    "-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
-)
+PORTABLE_X86_64_V3 = "-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
 NINJA_STEP = re.compile(r"^\s*\[(\d+)/(\d+)\]")
 
 
@@ -102,9 +100,12 @@ def _pip_wheel(kind: str, out: pathlib.Path) -> None:
     command += ["--config-settings=cmake.verbose=false", "-w", str(out), requirement]
     print(f"building {requirement} ({kind}: {flags}); this takes minutes, once", file=sys.stderr)
     log_path = CACHE / "wheels" / f"build-{kind}.log"
-    with open(log_path, "w") as log, subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
+    with (
+        open(log_path, "w") as log,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             log.write(line)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
+
 import llama_sdist
 import llama_wheel
-import numpy as np
 
 VERSION = 1
 """Raise it when the models change: it is part of their file names."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -78,7 +78,7 @@ class Metrics(Collector):
         self._loaded = loaded
         self._gaps: dict[str, Gaps] = {}
         self._registry = CollectorRegistry()
-        made = {"registry": self._registry}
+        made: dict[str, Any] = {"registry": self._registry}
         self._requests = Counter("vllama_requests", "HTTP requests answered.", ["route", "status"], **made)
         self._seconds = Histogram("vllama_request_seconds", "From request to the end of its answer.", ["route"], buckets=SECONDS, **made)
         self._queue = Histogram("vllama_queue_seconds", "From submission to the first step.", ["model"], buckets=SECONDS, **made)

@@ -15,10 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from vllama_agent.engines.base import Engine, EngineState, GenerateRequest, Sampling
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, ModelNotFound, VllamaError
-
-from vllama_agent.engines.base import Engine, EngineState, GenerateRequest, Sampling
 
 log = logging.getLogger(__name__)
 

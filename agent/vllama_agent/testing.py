@@ -12,9 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vllama_core.config import AgentConfig
-from vllama_core.errors import EngineFailed, InvalidRequest, ModelNotFound, PromptTooLong
-
 from vllama_agent.engines.base import (
     Delta,
     EngineState,
@@ -27,6 +24,8 @@ from vllama_agent.engines.base import (
     Usage,
 )
 from vllama_agent.lifecycle import Event, after
+from vllama_core.config import AgentConfig
+from vllama_core.errors import EngineFailed, InvalidRequest, ModelNotFound, PromptTooLong
 
 BOS = 256
 WORDS = ("The", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog", ".")

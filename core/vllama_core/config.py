@@ -59,7 +59,8 @@ class AgentConfig:
     origins: tuple[str, ...] = ()
     """Further origins that browsers may call from, beside the local ones."""
     keep_alive: float | None = None
-    """Seconds an idle model stays loaded; negative = forever. None: 300 for models loaded on demand, forever for pinned ones. A value lifts the pin."""
+    """Seconds an idle model stays loaded; negative = forever. None: 300 for models loaded on demand, forever for pinned ones. A value
+    lifts the pin."""
     managed: bool = False
     """An operator owns this agent (VLLAMA_MANAGED=1): clients cannot unload a pinned model."""
     max_queue: int = 512

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from vllama_agent import auth, cors
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from vllama_agent import cli, testing
 from vllama_agent.commands import ps
 from vllama_core import durations

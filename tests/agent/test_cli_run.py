@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from vllama_agent import cli, testing
 from vllama_agent.commands import answer
 from vllama_agent.commands.chat import Chat

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from vllama_agent.hardware import cgroup, cpu
 
 

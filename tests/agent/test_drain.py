@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from vllama_agent.drain import Drain, Phase
 from vllama_core.errors import Busy
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vllama_agent.apis import clock, fields, ollama, ollama_replies
 from vllama_agent.engines.base import FinishReason, GenerateRequest, Message, Sampling, TokenLogprob, Usage
 from vllama_core.errors import InvalidRequest, NotYet

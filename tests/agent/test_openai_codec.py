@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vllama_agent.apis import errors, openai, openai_replies
 from vllama_agent.apis.openai_replies import Choice
 from vllama_agent.engines.base import FinishReason, GenerateRequest, Message, Sampling, TokenLogprob, Usage

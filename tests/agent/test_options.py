@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vllama_agent.apis import keep_alive, options
 from vllama_agent.engines.base import Sampling
 from vllama_core.errors import InvalidRequest

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+
 from vllama_agent.engines.base import EngineState
 from vllama_agent.pool import Pool, key_of
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, until

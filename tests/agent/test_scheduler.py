@@ -14,7 +14,6 @@ from vllama_agent.engines.llama_cpp.scheduler import WORTH_WAITING, Output, Requ
 from vllama_agent.engines.llama_cpp.textstream import TextStream
 from vllama_agent.engines.llama_cpp.whole_cache import WholeCache
 
-
 PER_ROW = 0.001
 
 
@@ -138,9 +137,9 @@ def test_a_prefix_that_is_being_prefilled_is_computed_once() -> None:
 def test_waiters_go_on_when_their_leader_is_cancelled() -> None:
     bench = Bench(max_rows=32)
     shared = prompt_of(1, WORTH_WAITING * 4)
-    bench.submit(0, shared + [1])
+    bench.submit(0, [*shared, 1])
     bench.step()
-    bench.submit(1, shared + [2])
+    bench.submit(1, [*shared, 2])
     bench.step()
     assert bench.scheduler.waiting == 1
     bench.scheduler.cancel(0)

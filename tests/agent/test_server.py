@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
+
 from vllama_agent.engines.base import EngineState
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, serving, until
 from vllama_core.errors import ConfigError, ModelNotFound

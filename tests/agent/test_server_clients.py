@@ -6,6 +6,7 @@ from datetime import datetime
 import ollama
 import openai
 import pytest
+
 from vllama_agent.testing import FakeEngine, serving
 
 TEXT = "The quick brown fox jumps over the lazy dog."

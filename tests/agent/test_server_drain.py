@@ -7,6 +7,7 @@ import sys
 
 import aiohttp
 import pytest
+
 from vllama_agent.testing import until
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

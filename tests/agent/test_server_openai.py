@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
+
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, serving, until
 
 TEXT = "The quick brown fox jumps over the lazy dog."

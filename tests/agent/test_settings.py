@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+
 from vllama_agent.commands import settings
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from vllama_agent.store import Store, demo, files, manifests
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound, VllamaError
 

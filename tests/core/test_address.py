@@ -1,6 +1,7 @@
 """OLLAMA_HOST in all its forms."""
 
 import pytest
+
 from vllama_core import address
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vllama_core import gguf
 from vllama_core.gguf import GgufError, GgufTruncated, Tensor
 from vllama_core.gguf_array import GgufArray

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vllama_core import human
 
 MINUTE, HOUR, DAY = 60, 3600, 86400

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vllama_core import modelref
 from vllama_core.errors import ConfigError
 from vllama_core.modelref import ModelName, ModelRef

@@ -111,7 +111,9 @@ def test_same_seed_same_text(agent) -> None:
 def test_a_prompt_beyond_the_context(agent) -> None:
     """Ollama's routes drop and say so, unless told not to; OpenAI's refuse with both numbers."""
     long = "word " * 9000
-    answer = agent.client.post("/api/generate", json={"model": MODEL, "prompt": long, "stream": False, "options": {"num_predict": 1, "num_ctx": 64}})
+    answer = agent.client.post(
+        "/api/generate", json={"model": MODEL, "prompt": long, "stream": False, "options": {"num_predict": 1, "num_ctx": 64}}
+    )
     assert answer.status_code == 200
     dropped, asked = map(int, answer.headers["X-Vllama-Truncated"].split("/"))
     assert asked > 9000

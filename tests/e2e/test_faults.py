@@ -149,7 +149,9 @@ def test_a_full_queue_says_so_at_once(start, monkeypatch: pytest.MonkeyPatch) ->
         for client in clients:
             stack.enter_context(client.stream("POST", "/api/generate", json=long_request(agent))) if client is clients[0] else None
         threads = [
-            threading.Thread(target=_send_and_wait, args=(c, c.build_request("POST", "/api/generate", json=long_request(agent))), daemon=True)
+            threading.Thread(
+                target=_send_and_wait, args=(c, c.build_request("POST", "/api/generate", json=long_request(agent))), daemon=True
+            )
             for c in clients[1:]
         ]
         for thread in threads:

@@ -54,7 +54,9 @@ class Alone:
         n = len(tokens)
         wants = np.zeros(n, np.int8)
         wants[-1] = 1
-        assert self.context.decode(np.array(tokens, np.int32), np.arange(begin, begin + n, dtype=np.int32), np.zeros(n, np.int32), wants) == 0
+        assert (
+            self.context.decode(np.array(tokens, np.int32), np.arange(begin, begin + n, dtype=np.int32), np.zeros(n, np.int32), wants) == 0
+        )
         return self.context.logits(1)[0].copy()
 
     def close(self) -> None:
@@ -143,7 +145,9 @@ async def test_a_shorter_prefix_of_a_long_prompt_is_reused_rightly(model: tuple[
     words = alone.model.tokenize(Path(lib.__file__).read_bytes(), add_special=False, parse_special=False)
 
     def some(n: int) -> list[int]:
-        return [chance.choice(words) for _ in range(n)] if name == "demo" else [chance.randrange(10, alone.model.vocab_size) for _ in range(n)]
+        return (
+            [chance.choice(words) for _ in range(n)] if name == "demo" else [chance.randrange(10, alone.model.vocab_size) for _ in range(n)]
+        )
 
     first, long, filler, own = some(150), some(1800), some(1500), some(20)
     config = LlamaCppConfig(ctx_size=2000, kv_cells=4096, parallel=16)

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import orjson
+
 from vllama_core.errors import InvalidRequest, NotYet
 
 MAX_TOKEN_ID = 2**31 - 1

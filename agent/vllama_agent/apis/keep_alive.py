@@ -6,9 +6,8 @@ import math
 import re
 from typing import Any
 
-from vllama_core.errors import InvalidRequest
-
 from vllama_agent.apis import fields
+from vllama_core.errors import InvalidRequest
 
 NEVER = math.inf
 """Stays loaded for ever."""

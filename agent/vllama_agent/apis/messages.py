@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from vllama_core.errors import InvalidRequest
 
 from vllama_agent.apis import fields
 from vllama_agent.engines.base import Message
+from vllama_core.errors import InvalidRequest
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 """`developer` is OpenAI's newer word for system; chat templates know only the old one."""

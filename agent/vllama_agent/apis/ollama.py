@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vllama_core.errors import InvalidRequest
-
 from vllama_agent.apis import fields, keep_alive, messages, options
 from vllama_agent.engines.base import GenerateRequest, Message
+from vllama_core.errors import InvalidRequest
 
 LEVELS = ("high", "medium", "low", "max")
 MAX_ALTERNATIVES = 20
@@ -114,7 +113,7 @@ def _generate_request(body: dict[str, Any], chosen: options.Options, *, raw: boo
         return None
     if raw or suffix:
         return GenerateRequest(prompt=prompt, suffix=suffix or None, **limits)
-    turns = (Message(role="user", content=prompt),)
+    turns: tuple[Message, ...] = (Message(role="user", content=prompt),)
     if system:
         turns = (Message(role="system", content=system), *turns)
     return GenerateRequest(messages=turns, context=context, template=template or None, **limits)

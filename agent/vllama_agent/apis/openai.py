@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vllama_core.errors import InvalidRequest, NotYet
-
 from vllama_agent.apis import fields, messages
 from vllama_agent.engines.base import GenerateRequest, Sampling
+from vllama_core.errors import InvalidRequest, NotYet
 
 MAX_CHOICES = 128
 MAX_ALTERNATIVES = 20

@@ -9,10 +9,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from vllama_core.errors import InvalidRequest
-
 from vllama_agent.apis import fields
 from vllama_agent.engines.base import Sampling
+from vllama_core.errors import InvalidRequest
 
 INT_MAX = 2**31 - 1
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from vllama_core.errors import VllamaError
-
 from vllama_agent.commands import show
 from vllama_agent.commands.answer import Printer, safe
 from vllama_agent.commands.client import Client
+from vllama_core.errors import VllamaError
 
 QUOTES = '"""'
 HELP = """Available commands:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vllama_core import human
-
 from vllama_agent.commands import client, output
+from vllama_core import human
 
 COLUMNS = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
 ID_DIGITS = 12

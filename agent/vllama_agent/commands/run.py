@@ -7,10 +7,9 @@ import os
 import sys
 from typing import Any
 
+from vllama_agent.commands import answer, client
 from vllama_core import durations
 from vllama_core.errors import ConfigError
-
-from vllama_agent.commands import answer, client
 
 
 def parser(prog: str) -> argparse.ArgumentParser:

@@ -7,10 +7,9 @@ import importlib.util
 import os
 import sys
 
+from vllama_agent.commands import settings
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError
-
-from vllama_agent.commands import settings
 
 EPILOG = "Environment variables do the same: VLLAMA_HOST, VLLAMA_KEEP_ALIVE … or Ollama's own; docs/configuration.md has them all."
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vllama_agent.commands import values
 from vllama_core import address, durations
 from vllama_core.config import AgentConfig, LlamaCppConfig
 from vllama_core.errors import ConfigError
-
-from vllama_agent.commands import values
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 

@@ -24,9 +24,7 @@ class Child:
     :ivar writer: what it reads there.
     """
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pipe: int
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pipe: int) -> None:
         self._process = process
         self.reader = reader
         self.writer = writer

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from vllama_core.config import AgentConfig
-from vllama_core.errors import ConfigError
 
 from vllama_agent import auth
 from vllama_agent.apis.errors import NotHere
@@ -20,6 +18,8 @@ from vllama_agent.limits import Admission
 from vllama_agent.pool import Pool, Store
 from vllama_agent.server import gate, ollama_routes, openai_routes, probes
 from vllama_agent.server.service import Service
+from vllama_core.config import AgentConfig
+from vllama_core.errors import ConfigError
 
 LATER = {
     "POST": (

@@ -8,12 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from vllama_core.errors import VllamaError
 
 from vllama_agent import auth, cors
 from vllama_agent.apis import anthropic, errors, ollama_replies, openai_replies
 from vllama_agent.drain import Phase
 from vllama_agent.server.service import Service
+from vllama_core.errors import VllamaError
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("vllama.access")

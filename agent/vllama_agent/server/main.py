@@ -10,13 +10,13 @@ from typing import Any
 
 import uvloop
 from aiohttp import web
-from vllama_core.config import AgentConfig
 
 from vllama_agent import logs
 from vllama_agent.drain import Drain
 from vllama_agent.engines.base import Engine
 from vllama_agent.pool import Store
 from vllama_agent.server.app import make_service, running
+from vllama_core.config import AgentConfig
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from vllama_core.errors import ModelNotFound, RequestCancelled
 
 from vllama_agent.apis import clock, ollama, ollama_replies, show
 from vllama_agent.engines.base import Engine, Generation, TokenLogprob
@@ -17,6 +16,7 @@ from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.sender import Sender
 from vllama_agent.server.service import Service
+from vllama_core.errors import ModelNotFound, RequestCancelled
 
 
 def json_response(value: Any) -> web.Response:

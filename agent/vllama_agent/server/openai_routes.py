@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import orjson
 from aiohttp import web
-from vllama_core.errors import RequestCancelled
 
 from vllama_agent.apis import openai, openai_replies
 from vllama_agent.apis.openai_replies import Choice
@@ -17,6 +16,7 @@ from vllama_agent.engines.base import Delta, Engine, GenerateRequest
 from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.sender import Sender
+from vllama_core.errors import RequestCancelled
 
 BACKLOG = 64
 """Pieces of several answers that may wait for their reader before the answers wait too."""

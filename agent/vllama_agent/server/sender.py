@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+
 from vllama_core.errors import RequestCancelled
 
 UNREAD_BYTES = 64 * 1024

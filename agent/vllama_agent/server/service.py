@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
-from vllama_core.config import AgentConfig
-
 from vllama_agent.auth import KeyFile
 from vllama_agent.cors import Origins
 from vllama_agent.drain import Drain, Phase
@@ -16,6 +14,7 @@ from vllama_agent.engines.base import EngineStats
 from vllama_agent.limits import Admission
 from vllama_agent.metrics import Metrics
 from vllama_agent.pool import Pool
+from vllama_core.config import AgentConfig
 
 
 def own_version() -> str:

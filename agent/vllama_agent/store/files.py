@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vllama_agent.store import header
+from vllama_agent.store.artifact import Artifact
 from vllama_core import modelref
 from vllama_core.errors import ConfigError
 from vllama_core.gguf import GgufError, GgufHeader
-
-from vllama_agent.store import header
-from vllama_agent.store.artifact import Artifact
 
 SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 """How llama.cpp names the files of a split set. https://github.com/ggml-org/llama.cpp/tree/master/tools/gguf-split"""

@@ -9,13 +9,12 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vllama_agent.store import demo, files, manifests
+from vllama_agent.store.artifact import Artifact
 from vllama_core import modelref
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound
 from vllama_core.gguf import GgufError
 from vllama_core.modelref import ModelName, ModelRef
-
-from vllama_agent.store import demo, files, manifests
-from vllama_agent.store.artifact import Artifact
 
 log = logging.getLogger(__name__)
 

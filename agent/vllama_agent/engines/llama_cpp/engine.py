@@ -289,7 +289,9 @@ def _check(request: GenerateRequest, facts: ModelFacts) -> None:
                 raise InvalidRequest(f"{name}: token id {token} is outside the vocabulary (0 to {facts.vocab_size - 1})", field=name)
     for token, _bias in request.sampling.logit_bias:
         if not 0 <= token < facts.vocab_size:
-            raise InvalidRequest(f"logit_bias: token id {token} is outside the vocabulary (0 to {facts.vocab_size - 1})", field="logit_bias")
+            raise InvalidRequest(
+                f"logit_bias: token id {token} is outside the vocabulary (0 to {facts.vocab_size - 1})", field="logit_bias"
+            )
 
 
 def _prompt_fields(request: GenerateRequest) -> dict[str, Any]:

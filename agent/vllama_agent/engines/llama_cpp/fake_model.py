@@ -22,7 +22,8 @@ def next_token(tokens: Sequence[int]) -> int:
 
 def continuation(prompt: Sequence[int], most: int) -> list[int]:
     """What one request alone would get."""
-    tokens, made = list(prompt), []
+    tokens = list(prompt)
+    made: list[int] = []
     while len(made) < most:
         token = next_token(tokens)
         made.append(token)

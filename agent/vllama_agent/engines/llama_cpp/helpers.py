@@ -114,12 +114,13 @@ class TextHelpers:
             raise InvalidRequest(reply["invalid"], field="messages" if message.get("messages") is not None else "prompt")
         return reply
 
-    async def _ask(self, message: dict[str, Any]) -> Any:
+    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         if self._active is None:
             raise EngineFailed("the model is being unloaded")
         try:
             async with asyncio.timeout(JOB_SECONDS):
-                return await self._active.ask(message)
+                reply: dict[str, Any] = await self._active.ask(message)
+                return reply
         except TimeoutError:
             await self._replace()
             raise InvalidRequest(f"rendering and tokenising the prompt took longer than {JOB_SECONDS:g} s and was stopped") from None

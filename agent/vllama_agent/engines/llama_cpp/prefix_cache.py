@@ -246,4 +246,3 @@ class PrefixCache:
             assert node.holders <= self._running.keys() | self._idle.keys()
         ids = [*self._free_running, *self._free_idle, *self._running, *self._idle]
         assert sorted(ids) == list(range(self._memory.sequences)), "a sequence id leaked"
-

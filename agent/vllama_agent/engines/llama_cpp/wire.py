@@ -25,7 +25,7 @@ class WireError(Exception):
 
 def encode(message: Any) -> bytes:
     """One frame."""
-    body = msgpack.packb(message)
+    body: bytes = msgpack.packb(message)
     return len(body).to_bytes(LENGTH, "big") + body
 
 
@@ -61,7 +61,7 @@ def _unpack(body: memoryview) -> Any:
     try:
         # token arrays travel as bytes, so a list of a million elements is never legitimate
         return msgpack.unpackb(body, strict_map_key=False, max_array_len=1 << 20, max_map_len=1 << 16)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: a map as a map's key
         raise WireError(f"a frame is not msgpack: {error}") from None
     finally:
         body.release()

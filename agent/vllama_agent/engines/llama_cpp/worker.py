@@ -284,7 +284,7 @@ def main() -> int:
         return 0
     except EngineFailed as error:
         link.send({"t": "failed", "message": str(error)})
-        return 1
+    return 1
 
 
 if __name__ == "__main__":
