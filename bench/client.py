@@ -40,6 +40,10 @@ DEFAULT = Sampler(name="default", temperature=0.8)
 """Ollama's defaults."""
 
 
+NEVER = -100.0
+"""Bias of a token that must not be chosen: the least that the API takes, and with an end token's logits far below enough."""
+
+
 class AnswerFailed(Exception):
     """The contestant did not answer as asked; the sentence holds what it said."""
 
@@ -104,7 +108,7 @@ def ollama_api(model: str, *, num_ctx: int | None = None, never_end: tuple[int, 
         if num_ctx is not None:
             options["num_ctx"] = num_ctx
         if never_end:
-            options["logit_bias"] = {str(token): -1e9 for token in never_end}
+            options["logit_bias"] = {str(token): NEVER for token in never_end}
         return {"model": model, "prompt": prompt.text, "raw": True, "stream": True, "options": options}
 
     return Api(path="/api/generate", body=body, parse=_parse_ollama)

@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from bench import places, standin, stats
+from bench.client import NEVER
 from bench.prompts import Prompt, Vocabulary, make
 from bench.workloads import ANSWER, PROMPT
 from vllama_agent.engines.base import GenerateRequest, Sampling
@@ -55,7 +56,7 @@ async def loaded(config: LlamaCppConfig) -> AsyncIterator[Engine]:
 
 
 def request_of(prompt: Prompt, tokens: int, *, temperature: float = 0.8, never_end: list[int]) -> GenerateRequest:
-    bias = tuple((token, -1e9) for token in never_end)
+    bias = tuple((token, NEVER) for token in never_end)
     return GenerateRequest(prompt_tokens=prompt.ids, max_tokens=tokens, sampling=Sampling(temperature=temperature, seed=1, logit_bias=bias))
 
 
