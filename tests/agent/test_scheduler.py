@@ -147,6 +147,22 @@ def test_waiters_go_on_when_their_leader_is_cancelled() -> None:
     assert bench.answers[1] == fake.continuation([*shared, 2], 12)
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3], ids=["waiting", "prefill", "decode"])
+def test_a_cancelled_request_gets_no_further_row(steps: int) -> None:
+    """Its cells are evictable at once, and its sequence is free."""
+    seed = next(s for s in range(500) if len(fake.continuation(prompt_of(s, 60), 20)) == 20)
+    bench = Bench(max_rows=32)
+    bench.submit(0, prompt_of(seed, 60), max_tokens=20)
+    for _ in range(steps):
+        bench.step()
+    assert bench.scheduler.cancel(0)
+    assert bench.scheduler.running + bench.scheduler.waiting == 0
+    assert bench.step() == []
+    assert len(bench.rows) == steps
+    assert bench.cache.idle == bench.cache.used
+    assert not bench.scheduler.cancel(0)
+
+
 def test_a_finished_answer_is_reused_by_the_next_turn() -> None:
     bench = Bench()
     prompt = prompt_of(7, 100)
