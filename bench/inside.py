@@ -29,19 +29,16 @@ from vllama_agent.engines.process import Child
 from vllama_core.config import LlamaCppConfig
 
 TRIALS = 8
-EAGER_STATS = "import sys; from vllama_agent.engines.llama_cpp import worker; worker.STATS_SECONDS = 0.0; sys.exit(worker.main())"
-"""The worker, but with its counts in each step's frame instead of five times a second: a cancellation is seen when it happens."""
-
 Engine = engine_module.LlamaCppEngine
 
 
 class EagerChild(Child):
-    """Starts the worker with eager counts, and everything else as it is."""
+    """Starts `eager_worker` as the worker, and everything else as it is."""
 
     @classmethod
     async def start(cls, *command: str, **options: Any) -> Child:
         if command[-1].endswith(".worker"):
-            return await super().start(command[0], "-c", EAGER_STATS, **options)
+            return await super().start(command[0], str(places.ROOT / "bench" / "eager_worker.py"), **options)
         return await super().start(*command, **options)
 
 
@@ -167,7 +164,7 @@ async def _victim(engine: Engine, request: GenerateRequest, left: asyncio.Event)
 async def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (the counts change in frames, nobody signals them)
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.001)
 
 
 MODES: dict[str, Callable[[int], Awaitable[dict[str, float]]]] = {

@@ -40,7 +40,9 @@ def agent_and_worker(server: Running) -> tuple[psutil.Process, psutil.Process]:
 async def expected_bytes() -> float:
     """KV cache and repacked weights, as llama.cpp itself reports them."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.ceiling", "--widths", "1", "--steps", "8"), cwd=places.ROOT, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "bench.ceiling", "--widths", "1", "--steps", "8", "--repeats", "1"),
+        cwd=places.ROOT,
+        stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()
     buffers = json.loads(output.decode().splitlines()[-1])["buffers_mib"]

@@ -134,7 +134,9 @@ class Runner:
         row, bench = job.row, workloads.Bench(self._vocabulary, job.round)
         match job.key:
             case rows.CEILING:
-                return await _subprocess(result, "bench.ceiling", "--widths", str(row.ceiling))
+                return await _subprocess(
+                    result, "bench.ceiling", "--widths", str(row.ceiling), "--repeats", "3" if row.ceiling < 16 else "1"
+                )
             case rows.SOCKET | rows.INSIDE:
                 assert row.inside is not None
                 return await _subprocess(result, "bench.inside", row.inside, str(job.round))
