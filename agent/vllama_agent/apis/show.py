@@ -74,8 +74,8 @@ def _shortened(value: Any, verbose: bool) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
-    items = list(value)
-    return items if verbose or len(items) <= LONG_ARRAY else []
+    # the length first: it is free, while a long array's values are read from the file
+    return list(value) if verbose or len(value) <= LONG_ARRAY else []
 
 
 def tensor_objects(tensors: Any) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 from typing import Any
@@ -178,7 +179,11 @@ async def show_model(request: web.Request) -> web.Response:
         raise ModelNotFound(show.short_name(asked), str(error).partition("not found: ")[2]) from None
     loaded = next((r.engine.facts for r in pool.residents() if r.artifact.name == artifact.name), None)
     capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.header.metadata)
-    info = show.show_object(artifact, verbose=bool(body.get("verbose")), capabilities=capabilities)
+    if body.get("verbose"):
+        # in a thread: it reads every array, and a vocabulary of 262,144 entries would hold up all running answers
+        info = await asyncio.to_thread(show.show_object, artifact, verbose=True, capabilities=capabilities)
+    else:
+        info = show.show_object(artifact, verbose=False, capabilities=capabilities)
     if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):
         info["model_info"]["general.basename"] = asked
     return json_response(info)

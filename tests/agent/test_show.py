@@ -1,0 +1,33 @@
+"""/api/show: what is read for it."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from vllama_agent.apis import show
+
+
+@dataclass
+class Vocabulary:
+    """An array that lies in a file: its length is free, its values are not."""
+
+    count: int
+    reads: int = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self):
+        self.reads += 1
+        return iter(range(self.count))
+
+
+@pytest.mark.parametrize(
+    ("count", "verbose", "reads"),
+    [(show.LONG_ARRAY, False, 1), (show.LONG_ARRAY + 1, False, 0), (show.LONG_ARRAY + 1, True, 1), (0, False, 1)],
+)
+def test_long_arrays_are_read_only_when_they_are_shown(count, verbose, reads):
+    array = Vocabulary(count)
+    info = show.model_info({"tokenizer.ggml.tokens": array}, (), verbose=verbose)
+    assert array.reads == reads
+    assert info["tokenizer.ggml.tokens"] == (list(range(count)) if reads else [])
