@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from vllama_agent.engines.base import Engine, EngineState, GenerateRequest, Sampling
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, ModelNotFound, VllamaError
+from vllama_core.gguf import GgufHeader
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,6 @@ UNLOAD_TIMEOUT = 60.0
 """Seconds an engine may take to stop before the pool goes on without it; its keeper kills it."""
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
 """Seconds between attempts to load a pinned model that failed; doubled each time."""
-
-
-class Header(Protocol):
-    """The part of a GGUF header that replies are made of."""
-
-    @property
-    def metadata(self) -> dict[str, Any]: ...
-    @property
-    def tensors(self) -> Any: ...
 
 
 class Artifact(Protocol):
@@ -54,9 +46,10 @@ class Artifact(Protocol):
     @property
     def modified_at(self) -> datetime: ...
     @property
-    def header(self) -> Header: ...
+    def header(self) -> GgufHeader: ...
     @property
     def license(self) -> str | None: ...
+    def details(self) -> dict[str, Any]: ...
 
 
 class Store(Protocol):

@@ -7,8 +7,9 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from vllama_agent.engines.base import (
     Usage,
 )
 from vllama_agent.lifecycle import Event, after
+from vllama_agent.store.artifact import Artifact
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, InvalidRequest, ModelNotFound, PromptTooLong
+from vllama_core.gguf import GgufHeader, Tensor
 
 BOS = 256
 WORDS = ("The", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog", ".")
@@ -210,16 +213,9 @@ class FakeGeneration:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FakeHeader:
-    """A GGUF header as far as replies read it."""
-
-    metadata: dict[str, Any]
-    tensors: list[tuple[str, tuple[int, ...], str]]
-
-
-HEADER = FakeHeader(
-    {
+HEADER = GgufHeader(
+    version=3,
+    metadata={
         "general.architecture": "gemma3",
         "general.name": "left out",
         "general.file_type": 15,
@@ -227,21 +223,26 @@ HEADER = FakeHeader(
         "gemma3.embedding_length": 640,
         "tokenizer.ggml.tokens": ["a", "b", "c", "d", "e", "f"],
     },
-    [("token_embd.weight", (640, 262144), "Q8_0"), ("output_norm.weight", (640,), "F32")],
+    tensors=(
+        Tensor("token_embd.weight", (640, 262144), "Q8_0", offset=0, size=178_257_920),
+        Tensor("output_norm.weight", (640,), "F32", offset=178_257_920, size=2560),
+    ),
+    data_start=4096,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FakeArtifact:
+@dataclass(frozen=True, kw_only=True)
+class FakeArtifact(Artifact):
     """A stored model without a file."""
 
-    name: str
     files: tuple[Path, ...] = (Path("/models/fake.gguf"),)
-    digest: str = ""
     size: int = 241_000_000
     modified_at: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    header: FakeHeader = HEADER
-    license: str | None = None
+
+    @cached_property
+    def header(self) -> GgufHeader:
+        """The same for all."""
+        return HEADER
 
 
 class FakeStore:
@@ -249,7 +250,7 @@ class FakeStore:
 
     def __init__(self, *names: str) -> None:
         digests = (hashlib.sha256(name.encode()).hexdigest() for name in names)
-        self._artifacts = {name: replace(FakeArtifact(name), digest=digest) for name, digest in zip(names, digests, strict=True)}
+        self._artifacts = {name: FakeArtifact(name=name, digest=digest) for name, digest in zip(names, digests, strict=True)}
 
     def models(self) -> list[FakeArtifact]:
         """All of them."""

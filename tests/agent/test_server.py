@@ -171,6 +171,27 @@ async def test_models_are_listed(http):
         assert loaded["expires_at"] > "2300"
 
 
+async def test_details_are_the_same_wherever_they_are_shown(http):
+    async with serving() as served:
+        async with http.post(served.url + "/api/generate", json={"model": "m"}):
+            pass
+        async with http.post(served.url + "/api/show", json={"model": "m"}) as response:
+            details = (await response.json())["details"]
+        for path in ("/api/tags", "/api/ps"):
+            async with http.get(served.url + path) as response:
+                assert [model["details"] for model in (await response.json())["models"]] == [details]
+    assert details == {
+        "parent_model": "",
+        "format": "gguf",
+        "family": "gemma3",
+        "families": ["gemma3"],
+        "parameter_size": "168M",
+        "quantization_level": "Q4_K_M",
+        "context_length": 32768,
+        "embedding_length": 640,
+    }
+
+
 async def test_show(http):
     async with serving() as served:
         async with http.post(served.url + "/api/show", json={"name": "m"}) as response:

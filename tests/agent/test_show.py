@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from vllama_agent.apis import show
+from vllama_core.gguf import GgufHeader
 
 
 @dataclass
@@ -28,6 +29,6 @@ class Vocabulary:
 )
 def test_long_arrays_are_read_only_when_they_are_shown(count, verbose, reads):
     array = Vocabulary(count)
-    info = show.model_info({"tokenizer.ggml.tokens": array}, (), verbose=verbose)
+    info = show.model_info(GgufHeader(3, {"tokenizer.ggml.tokens": array}, (), 0), verbose=verbose)
     assert array.reads == reads
     assert info["tokenizer.ggml.tokens"] == (list(range(count)) if reads else [])

@@ -1,56 +1,17 @@
-"""What a model's GGUF header tells, in the fields of /api/tags, /api/ps and /api/show.
+"""What a model's GGUF header tells, in the fields of /api/show and /api/tags.
 
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-FILE_TYPES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
-    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
-    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
-    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE",
-}  # fmt: skip
-"""`general.file_type`, as llama.h numbers them (enum llama_ftype)."""
+from vllama_core.gguf import GgufHeader
 
 REMOVED = ("general.name", "tokenizer.chat_template")
 LONG_ARRAY = 5
 """Longer arrays are shown empty unless `verbose`: vocabularies have hundreds of thousands of entries."""
-
-
-def parameter_count(metadata: dict[str, Any], tensors: Any) -> int:
-    """The model's parameters: as the header says, else counted from the tensors."""
-    said = metadata.get("general.parameter_count")
-    return said if isinstance(said, int) else sum(math.prod(tensor[1]) for tensor in tensors)
-
-
-def size_text(count: int) -> str:
-    """`8.2B`, `137M`."""
-    for unit, scale in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if count >= scale:
-            return f"{count / scale:.0f}{unit}" if unit in "MK" else f"{count / scale:.1f}{unit}"
-    return str(count)
-
-
-def details(metadata: dict[str, Any], tensors: Any) -> dict[str, Any]:
-    """The `details` object."""
-    family = str(metadata.get("general.architecture", ""))
-    found: dict[str, Any] = {
-        "parent_model": "",
-        "format": "gguf",
-        "family": family,
-        "families": [family] if family else None,
-        "parameter_size": size_text(parameter_count(metadata, tensors)),
-        "quantization_level": FILE_TYPES.get(metadata.get("general.file_type", -1), "unknown"),
-    }
-    for key in ("context_length", "embedding_length"):
-        value = metadata.get(f"{family}.{key}")
-        if isinstance(value, int) and value:
-            found[key] = value
-    return found
 
 
 def capabilities(metadata: dict[str, Any]) -> list[str]:
@@ -62,10 +23,10 @@ def capabilities(metadata: dict[str, Any]) -> list[str]:
     return ["completion", "insert"] if insert else ["completion"]
 
 
-def model_info(metadata: dict[str, Any], tensors: Any, *, verbose: bool) -> dict[str, Any]:
+def model_info(header: GgufHeader, *, verbose: bool) -> dict[str, Any]:
     """The metadata as clients read it; `general.parameter_count` is always there."""
-    info = {key: _shortened(value, verbose) for key, value in metadata.items() if key not in REMOVED}
-    info["general.parameter_count"] = parameter_count(metadata, tensors)
+    info = {key: _shortened(value, verbose) for key, value in header.metadata.items() if key not in REMOVED}
+    info["general.parameter_count"] = header.parameter_count
     return dict(sorted(info.items()))
 
 
@@ -105,8 +66,8 @@ def show_object(artifact: Any, *, verbose: bool, capabilities: list[str]) -> dic
         "license": artifact.license,
         "modelfile": modelfile(artifact.name, str(artifact.files[0]), template),
         "template": template,
-        "details": details(metadata, tensors),
-        "model_info": model_info(metadata, tensors, verbose=verbose),
+        "details": artifact.details(),
+        "model_info": model_info(artifact.header, verbose=verbose),
         "tensors": tensor_objects(tensors) if verbose else None,
         "capabilities": capabilities,
         "modified_at": artifact.modified_at.astimezone().isoformat(timespec="microseconds"),

@@ -145,7 +145,7 @@ def _tag_extras(artifact: Artifact) -> dict[str, Any]:
         "modified_at": clock.local_text(artifact.modified_at),
         "size": artifact.size,
         "digest": artifact.digest,
-        "details": show.details(artifact.header.metadata, artifact.header.tensors),
+        "details": artifact.details(),
         "capabilities": show.capabilities(artifact.header.metadata),
     }
 
@@ -161,7 +161,7 @@ def _loaded(service: Service, resident: Any) -> dict[str, Any]:
     return _entry(artifact) | {
         "size": facts.memory_bytes if facts else artifact.size,
         "digest": artifact.digest,
-        "details": show.details(artifact.header.metadata, artifact.header.tensors),
+        "details": artifact.details(),
         "expires_at": clock.local_text(clock.expiry(service.pool.seconds_left(resident))),
         "size_vram": facts.vram_bytes if facts else 0,
         "context_length": facts.context_length if facts else 0,
