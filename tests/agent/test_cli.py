@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -105,6 +107,29 @@ def test_light_commands_import_nothing_heavy(module: str) -> None:
     code = f"import sys, vllama_agent.{module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.split()
     assert not {name.partition(".")[0] for name in loaded} & set(HEAVY)
+
+
+TABLE = """
+import sys
+from vllama_agent.commands import output
+output.table(("NAME", "SIZE"), [("m:latest", "1 GB"), ("\\x1b[2Jlonger:8b", "2 GB")])
+print("heavy:", *sorted(set(sys.argv[1:]) & set(sys.modules)))
+"""
+
+
+def test_a_table_on_a_terminal_is_plain_and_imports_nothing_heavy() -> None:
+    """Rows as a pipe gets them, and a model's name does not steer the terminal."""
+    master, slave = pty.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", TABLE, *HEAVY], stdout=slave, check=True, timeout=60)
+        shown = b""
+        while b"heavy:" not in shown or not shown.endswith(b"\n"):
+            shown += os.read(master, 1 << 16)
+    finally:
+        os.close(slave)
+        os.close(master)
+    rows = [line.split() for line in shown.decode().splitlines()]
+    assert rows == [["NAME", "SIZE"], ["m:latest", "1", "GB"], ["[2Jlonger:8b", "2", "GB"], ["heavy:"]]
 
 
 @pytest.mark.parametrize(("size", "vram", "text"), [(10, 0, "100% CPU"), (10, 10, "100% GPU"), (10, 4, "60%/40% CPU/GPU")])

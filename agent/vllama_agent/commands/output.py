@@ -1,4 +1,4 @@
-"""Tables: by rich on a terminal, plain columns when piped, JSON for scripts."""
+"""Tables in plain columns, and JSON for scripts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from vllama_agent.commands import answer
 
 GAP = 4
 """Blanks between columns, as Ollama's tables have them: scripts split on runs of blanks."""
@@ -24,11 +26,9 @@ def as_json(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under headings."""
-    if sys.stdout.isatty():
-        _rich(columns, rows)
-    else:
-        print(plain(columns, rows), end="")
+    """Rows under headings; on a terminal without control characters. A library for tables takes longer to import than the answer."""
+    text = plain(columns, rows)
+    print(answer.safe(text) if sys.stdout.isatty() else text, end="")
 
 
 def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -36,19 +36,6 @@ def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(line[index]) for line in lines) + GAP for index in range(len(columns))]
     return "".join("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
-
-
-def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for column in columns:
-        shown.add_column(column, no_wrap=column == columns[0], overflow="fold" if column == columns[0] else "ellipsis")
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    Console().print(shown)
 
 
 def seconds_since(timestamp: str) -> float:
