@@ -30,6 +30,8 @@ UNLOAD_TIMEOUT = 60.0
 """Seconds an engine may take to stop before the pool goes on without it; its keeper kills it."""
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
 """Seconds between attempts to load a pinned model that failed; doubled each time."""
+REVIVAL = 30.0
+"""Seconds between looks at the pinned models' engines: one that gave up gets a successor, though no request asks for it."""
 
 
 class Artifact(Protocol):
@@ -83,12 +85,14 @@ class Pool:
     """All models of this agent.
 
     :param make_engine: an engine for a stored model; nothing is started by it.
+    :param revival: see `REVIVAL`.
     """
 
-    def __init__(self, store: Store, make_engine: Callable[[Any], Engine], config: AgentConfig) -> None:
+    def __init__(self, store: Store, make_engine: Callable[[Any], Engine], config: AgentConfig, *, revival: float = REVIVAL) -> None:
         self.store = store
         self._make_engine = make_engine
         self._config = config
+        self._revival = revival
         self._residents: dict[str, Resident] = {}
         self._pinned: dict[str, Artifact] = {}
         self._warm: set[str] = set()
@@ -200,7 +204,7 @@ class Pool:
         if error is not None:
             log.error("model failed to load: %s", error, extra={"model": resident.artifact.name})
             self._discard(resident)
-            self._try_again(resident.artifact)
+            self._try_again(resident.artifact, str(error))
         elif not resident.users:
             self._rest(resident)
 
@@ -286,6 +290,8 @@ class Pool:
             artifact = self.store.resolve(ref)
             self._pinned[key_of(artifact.name)] = artifact
             self._own(self._keep_trying(artifact), f"pin {artifact.name}")
+        if refs:
+            self._own(self._revive(), "revive pinned models")
 
     def unready(self) -> str | None:
         """Why this agent should get no requests; None = it should."""
@@ -303,11 +309,22 @@ class Pool:
         waiting = [artifact.name for key, artifact in self._pinned.items() if key not in self._answered]
         return f"{', '.join(waiting)}: loading" if waiting else None
 
-    def _try_again(self, artifact: Artifact) -> None:
+    def _try_again(self, artifact: Artifact, why: str) -> None:
         """A pinned model that was ready once failed to come back."""
-        if key_of(artifact.name) in self._warm:
-            self._warm.discard(key_of(artifact.name))
+        key = key_of(artifact.name)
+        if key in self._warm:
+            self._warm.discard(key)
+            self._failures[key] = why
             self._own(self._keep_trying(artifact), f"pin {artifact.name}")
+
+    async def _revive(self) -> None:
+        """Until `close`: an engine that gave up is tried again. One that never was ready is still being tried."""
+        while True:
+            await asyncio.sleep(self._revival)
+            for key, artifact in self._pinned.items():
+                resident = self._residents.get(key)
+                if resident is not None and resident.engine.state is EngineState.FAILED:
+                    self._try_again(artifact, resident.engine.failure or "it stopped")
 
     async def _keep_trying(self, artifact: Artifact) -> None:
         key, wait = key_of(artifact.name), FIRST_RETRY

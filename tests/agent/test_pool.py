@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from vllama_agent import pool as pools
 from vllama_agent.engines.base import EngineState
-from vllama_agent.pool import Pool, key_of
+from vllama_agent.lifecycle import Event, after
+from vllama_agent.pool import REVIVAL, Pool, key_of
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, until
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, ModelNotFound
@@ -17,10 +19,10 @@ from vllama_core.errors import EngineFailed, ModelNotFound
 class Bench:
     """A pool whose engines are kept for looking at."""
 
-    def __init__(self, *names, make=FakeEngine, **settings):
+    def __init__(self, *names, make=FakeEngine, revival=REVIVAL, **settings):
         self.engines = []
         self.make = make
-        self.pool = Pool(FakeStore(*(names or ("m:latest",))), self._engine, AgentConfig(**settings))
+        self.pool = Pool(FakeStore(*(names or ("m:latest",))), self._engine, AgentConfig(**settings), revival=revival)
 
     def _engine(self, artifact):
         self.engines.append(self.make())
@@ -163,6 +165,65 @@ async def test_a_pinned_model_that_cannot_load_says_so():
     async with Bench(make=lambda: FakeEngine(load_error="no memory")) as bench:
         bench.pool.pin(("m",))
         await until(lambda: "no memory" in (bench.pool.unready() or ""))
+
+
+def give_up(engine):
+    """What the restarts of a worker that keeps dying end with."""
+    engine.crash()
+    engine.state = after(engine.state, Event.LOAD_FAILED)
+
+
+async def test_a_pinned_model_whose_engine_gave_up_comes_back_without_a_request():
+    gate = asyncio.Event()
+    gate.set()
+    async with Bench(make=lambda: FakeEngine(load_gate=gate), revival=0) as bench:
+        bench.pool.pin(("m",))
+        await until(lambda: bench.pool.unready() is None)
+        gate.clear()
+        give_up(bench.engines[0])
+        assert bench.pool.unready() == "the engine of m:latest is failed: it was told to crash"
+        await until(lambda: len(bench.engines) == 2 and bench.engines[1].loads == 1)
+        assert bench.pool.unready() == "m:latest could not be loaded: it was told to crash"
+        assert bench.pool.starting() is None
+        assert bench.engines[0].state is EngineState.STOPPED
+        gate.set()
+        await until(lambda: bench.pool.unready() is None)
+        assert len(bench.engines) == 2
+    assert bench.engines[1].state is EngineState.STOPPED
+
+
+async def test_a_pinned_model_is_tried_until_it_comes_back(monkeypatch):
+    monkeypatch.setattr(pools, "FIRST_RETRY", 0)
+    errors = iter((None, "no memory", "still no memory", None))
+    async with Bench(make=lambda: FakeEngine(load_error=next(errors)), revival=0) as bench:
+        bench.pool.pin(("m",))
+        await until(lambda: bench.pool.unready() is None)
+        give_up(bench.engines[0])
+        reasons = set()
+        await until(lambda: reasons.add(bench.pool.unready()) or (len(bench.engines) == 4 and bench.pool.unready() is None))
+        assert bench.engines[3].state is EngineState.READY
+        assert all(reason is None or "m:latest" in reason for reason in reasons)
+
+
+async def test_an_unpinned_engine_that_gave_up_waits_for_the_next_request():
+    async with Bench("m:latest", "n:latest", revival=0) as bench:
+        bench.pool.pin(("m",))
+        async with bench.use("n"):
+            pass
+        await until(lambda: bench.pool.unready() is None)
+        give_up(next(resident.engine for resident in bench.pool.residents() if resident.artifact.name == "n:latest"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(bench.engines) == 2
+
+
+async def test_the_end_of_the_pool_ends_its_tasks():
+    async with Bench(revival=0) as bench:
+        bench.pool.pin(("m",))
+        await until(lambda: bench.pool.unready() is None)
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert "revive pinned models" in names
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_an_embedding_model_is_ready_when_loaded():
