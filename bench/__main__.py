@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import fcntl
+import signal
+from collections.abc import Iterator
 
 from bench import peers, places, report, rows, run
 from bench.results import ResultsFile
@@ -31,9 +35,26 @@ def main() -> None:
         if arguments.list:
             return
         _print_peers()
-        asyncio.run(run.Runner(file, rounds=arguments.rounds, again=arguments.again).run(chosen))
+        try:
+            with _alone():
+                asyncio.run(run.Runner(file, rounds=arguments.rounds, again=arguments.again).run(chosen))
+        except KeyboardInterrupt:
+            raise SystemExit("stopped; the same command goes on from here") from None
     report.write(file)
     print(f"wrote {places.REPORT}")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Two benchmarks at once measure each other. A SIGTERM ends us as Ctrl-C does, so that no started server is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    places.PEERS.mkdir(parents=True, exist_ok=True)
+    with open(places.PEERS / "bench.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("another benchmark is running on this machine; wait for its end") from None
+        yield
 
 
 def _print_plan(planned: list[tuple[rows.Row, int, float]]) -> None:

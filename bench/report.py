@@ -117,7 +117,7 @@ def _contestants(measured: Sequence[Result]) -> list[str]:
         mine = [result for result in measured if result.contestant == name]
         compared = [result for result in mine if result.round != GRID_ROUND] or mine
         cells = [_cell([result.metrics[metric] for result in compared if metric in result.metrics]) for metric in columns]
-        skipped = next((result.skipped for result in mine if result.skipped), None)
+        skipped = next((result.skipped for result in mine if result.skipped and not any(other.metrics for other in mine)), None)
         rounds = "grid" if compared[0].round == GRID_ROUND else str(len(compared))
         command = skipped or (f"`{mine[-1].command}`" if mine[-1].command else "")
         lines.append(f"| {name} | {rounds} | {' | '.join(cells)} | {command} |")

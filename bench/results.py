@@ -73,7 +73,8 @@ class ResultsFile:
         return max((result.series for result in self if result.row == row), default=0)
 
     def has(self, row: str, series: int, contestant: str, number: int) -> bool:
-        return any((r.contestant, r.round) == (contestant, number) for r in self.of(row, series))
+        """Whether it was measured. What was skipped is tried again: the peer may be there by now."""
+        return any((r.contestant, r.round) == (contestant, number) and r.skipped is None for r in self.of(row, series))
 
 
 def machine() -> str:

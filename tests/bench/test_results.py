@@ -24,6 +24,12 @@ def test_what_is_appended_is_found_again(tmp_path: Path) -> None:
     assert [result.metrics for result in file.of("one-greedy")] == [{"rate": 5.0}]
 
 
+def test_what_was_skipped_is_tried_again(tmp_path: Path) -> None:
+    file = ResultsFile(tmp_path / "results.jsonl")
+    file.append(Result(row="one-greedy", contestant="ollama", round=1, series=1, skipped="there is no Go compiler here"))
+    assert not file.has("one-greedy", 1, "ollama", 1)
+
+
 def test_a_line_that_a_crash_cut_is_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     file = ResultsFile(path)
