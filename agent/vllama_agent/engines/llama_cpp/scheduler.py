@@ -26,8 +26,6 @@ MIN_CHUNK = 16
 """Prefill rows of a step even when its budget is spent: a long prompt always goes on."""
 HEADROOM = 16
 """Cells kept for each running answer when another request is admitted, so that admission does not cause preemption at once."""
-UNBOUNDED_WINDOWS = 10
-"""An answer without a limit that shifts its context ends after so many windows, as Ollama's does."""
 
 
 class State(Enum):
