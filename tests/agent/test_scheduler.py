@@ -189,6 +189,22 @@ def test_a_long_prompt_never_freezes_running_answers() -> None:
         before = bench.now
 
 
+def test_a_machine_too_slow_for_the_budget_still_prefills_half_of_the_time() -> None:
+    """Decoding alone exceeds the step budget: steps get at most twice as long, and the prompt is through in a sane number of them."""
+    bench = Bench(max_rows=512, cells=40_000)
+    seed = next(s for s in range(5000) if len(fake.continuation(prompt_of(s, 4), 60)) == 60)
+    bench.submit(0, prompt_of(seed, 4), max_tokens=60)
+    decode_seconds = 0.2
+    bench.step()
+    for rows in (1, 1, 1, 1, 1, 1):
+        bench.scheduler._costs.observe(decode_rows=rows, prefill_rows=0, seconds=decode_seconds)
+    long = bench.submit(1, prompt_of(9, 3000), limit=8000)
+    step = bench.scheduler.plan(bench.now)
+    assert step is not None
+    assert long.state is State.PREFILL
+    assert 0.5 * decode_seconds / PER_ROW <= len(step.tokens) - 1 <= 1.1 * decode_seconds / PER_ROW
+
+
 def test_short_prompts_overtake_long_ones_but_not_for_ever() -> None:
     bench = Bench(max_rows=64, cells=100_000, running=8)
     long = bench.submit(0, prompt_of(0, 3000), limit=8000)

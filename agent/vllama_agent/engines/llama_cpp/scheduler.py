@@ -24,6 +24,9 @@ WORTH_WAITING = 64
 """Tokens of a prefix that must be gained for a request to wait until another has computed it."""
 MIN_CHUNK = 16
 """Prefill rows of a step even when its budget is spent: a long prompt always goes on."""
+SLOW_STEPS = 2.0
+"""Where decoding alone takes most of the budget, a step with prefill may last so many times a decode step: on a slow or busy machine
+a long prompt would else go on by `MIN_CHUNK` rows a step, for minutes."""
 HEADROOM = 16
 """Cells kept for each running answer when another request is admitted, so that admission does not cause preemption at once."""
 
@@ -248,7 +251,8 @@ class Scheduler:
     def _choose_prefill(self, decode_rows: int, now: float) -> list[tuple[Request, int]]:
         rows = self._max_rows - decode_rows
         if decode_rows:
-            rows = min(rows, max(MIN_CHUNK, self._costs.prefill_rows(decode_rows=decode_rows, budget=self._budget)))
+            budget = max(self._budget, SLOW_STEPS * self._costs.decode_seconds(decode_rows))
+            rows = min(rows, max(MIN_CHUNK, self._costs.prefill_rows(decode_rows=decode_rows, budget=budget)))
         # seconds of work left minus seconds of age: short prompts first, but nobody waits for ever
         per_row = self._costs.seconds_per_prefill_row
         chosen = []
