@@ -61,6 +61,8 @@ class Worker:
         self._logprobs: dict[int, int] = {}
         self._seconds = {"schedule": 0.0, "decode": 0.0, "sample": 0.0, "emit": 0.0}
         self._stats_sent = 0.0
+        self._changed = False
+        """Something happened since the last snapshot that went out while idle."""
         self._refusals = 0
 
     def run(self) -> None:
@@ -97,6 +99,7 @@ class Worker:
         outputs = self._scheduler.commit(step, sampled, now=now, seconds=decoded - begin)
         committed = time.perf_counter()
         self._emit(outputs, details, now)
+        self._changed = True
         seconds = self._seconds
         seconds["decode"] += decoded - begin
         seconds["sample"] += chosen - decoded
@@ -135,16 +138,16 @@ class Worker:
 
     def _idle(self) -> None:
         now = time.monotonic()
-        if self._stats_sent > 0.0:
+        if self._changed:
             self._link.send({"t": "step", "rows": [], "stats": self._stats(now)})
-            self._stats_sent = 0.0
+            self._changed = False
         for message in self._link.wait():
             self._receive(message)
 
     # -- requests -----------------------------------------------------------------------------------------------------------------
 
     def _receive(self, message: dict[str, Any]) -> None:
-        self._stats_sent = self._stats_sent or 1e-9  # something changes: say so when idle again
+        self._changed = True
         match message["t"]:
             case "submit":
                 self._submit(message)
