@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from vllama_agent.engines.llama_cpp import worker
+from vllama_agent.engines.llama_cpp import frames, worker
 
 
 class EagerWorker(worker.Worker):
@@ -24,7 +24,7 @@ class EagerWorker(worker.Worker):
 def main() -> int:
     worker.STATS_SECONDS = 0.0
     worker.Worker = EagerWorker  # type: ignore[misc]
-    return worker.main()
+    return frames.run_child(worker.work)
 
 
 if __name__ == "__main__":

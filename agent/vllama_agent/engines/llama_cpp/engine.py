@@ -283,15 +283,11 @@ class _Rate:
 
 def _check(request: GenerateRequest, facts: ModelFacts) -> None:
     """Ids outside the vocabulary would end the worker."""
-    for name, tokens in (("prompt", request.prompt_tokens or ()), ("context", request.context)):
+    biased = tuple(token for token, _bias in request.sampling.logit_bias)
+    for name, tokens in (("prompt", request.prompt_tokens or ()), ("context", request.context), ("logit_bias", biased)):
         for token in tokens:
             if not 0 <= token < facts.vocab_size:
                 raise InvalidRequest(f"{name}: token id {token} is outside the vocabulary (0 to {facts.vocab_size - 1})", field=name)
-    for token, _bias in request.sampling.logit_bias:
-        if not 0 <= token < facts.vocab_size:
-            raise InvalidRequest(
-                f"logit_bias: token id {token} is outside the vocabulary (0 to {facts.vocab_size - 1})", field="logit_bias"
-            )
 
 
 def _prompt_fields(request: GenerateRequest) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from vllama_agent.engines.llama_cpp import wire
+from vllama_core.errors import EngineFailed
 
 CHUNK = 1 << 18
 MAX_UNSENT = 64 << 20
@@ -15,6 +18,21 @@ MAX_UNSENT = 64 << 20
 
 class Disconnected(Exception):
     """The agent closed its end."""
+
+
+def run_child(work: Callable[[FrameSocket], None]) -> int:
+    """A child's whole life: work on the socket whose number is the last argument until the agent closes it; the exit status.
+
+    A failure that has a sentence reaches the agent as a frame.
+    """
+    link = FrameSocket(int(sys.argv[-1]))
+    try:
+        work(link)
+    except Disconnected:
+        return 0
+    except EngineFailed as error:
+        link.send({"t": "failed", "message": str(error)})
+    return 1
 
 
 class FrameSocket:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vllama_agent.engines.llama_cpp import lib, prompt
-from vllama_agent.engines.llama_cpp.frames import Disconnected, FrameSocket
+from vllama_agent.engines.llama_cpp.frames import FrameSocket, run_child
 from vllama_core.config import LlamaCppConfig
-from vllama_core.errors import EngineFailed
 
 MEMORY_FOR_JOBS = 2 << 30
 """Bytes of address space beyond the loaded vocabulary: room for any honest prompt, not for a template that doubles a string for ever."""
@@ -69,23 +68,17 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_FOR_JOBS, used + MEMORY_FOR_JOBS))
 
 
-def main() -> int:
-    link = FrameSocket(int(sys.argv[1]))
-    try:
-        settings = link.wait()[0]
-        lib.start(lambda _line: None)  # the worker loads the same file and reports the same warnings
-        text = Vocabulary(tuple(Path(file) for file in settings["files"]))
-        _limit_memory()
-        link.send({"t": "hello"})
-        while True:
-            for job in link.wait():
-                link.send(answer(text, job))
-    except Disconnected:
-        return 0
-    except EngineFailed as error:
-        link.send({"t": "failed", "message": str(error)})
-        return 1
+def work(link: FrameSocket) -> None:
+    """Load the vocabulary that the first frame names, and do jobs until the agent leaves."""
+    settings = link.wait()[0]
+    lib.start(lambda _line: None)  # the worker loads the same file and reports the same warnings
+    text = Vocabulary(tuple(Path(file) for file in settings["files"]))
+    _limit_memory()
+    link.send({"t": "hello"})
+    while True:
+        for job in link.wait():
+            link.send(answer(text, job))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_child(work))

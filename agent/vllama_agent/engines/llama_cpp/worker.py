@@ -17,7 +17,7 @@ import numpy as np
 from vllama_agent.engines.base import Sampling
 from vllama_agent.engines.llama_cpp import lib, sampling, wire
 from vllama_agent.engines.llama_cpp.costs import StepCosts
-from vllama_agent.engines.llama_cpp.frames import Disconnected, FrameSocket
+from vllama_agent.engines.llama_cpp.frames import FrameSocket, run_child
 from vllama_agent.engines.llama_cpp.prefix_cache import Cache, PrefixCache
 from vllama_agent.engines.llama_cpp.scheduler import Output, Request, Scheduler, Step
 from vllama_agent.engines.llama_cpp.textstream import TextStream
@@ -273,22 +273,12 @@ def _resident_bytes() -> int | None:
     return int(status.split()[1]) * resource.getpagesize()
 
 
-def main() -> int:
-    link = FrameSocket(int(sys.argv[1]))
-
-    def log(line: str) -> None:
-        print(f"llama.cpp: {line}", file=sys.stderr, flush=True)
-
-    try:
-        settings = link.wait()[0]
-        lib.start(log)
-        Worker(link, settings).run()
-    except Disconnected:
-        return 0
-    except EngineFailed as error:
-        link.send({"t": "failed", "message": str(error)})
-    return 1
+def work(link: FrameSocket) -> None:
+    """Load what the first frame names, and decode until the agent leaves."""
+    settings = link.wait()[0]
+    lib.start(lambda line: print(f"llama.cpp: {line}", file=sys.stderr, flush=True))
+    Worker(link, settings).run()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_child(work))
