@@ -308,7 +308,7 @@ class Scheduler:
         cache = self._cache
         for request in step.decoding:
             request.computed += 1
-            cache.computed_own(request.sequence, 1)
+        cache.decoded([request.sequence for request in step.decoding])
         for request, rows in step.prefilling:
             request.computed += rows
             prefill_rows += rows
