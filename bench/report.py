@@ -21,6 +21,7 @@ Measured with `make bench`, written by it; not edited by hand. Reasons come from
 - llama-server is built from the source archive that our wheel is built from, with the wheel's flags; Ollama from its Go module, with
   its own tuned CPU libraries.
 - The ceiling is bare `llama_decode` with our model, threads and context settings: no sampler, no HTTP, the same positions.
+- OpenMP threads spin equally long at barriers (`GOMP_SPINCOUNT`) in our worker, in llama-server and in the ceiling.
 - A first round finds the best llama-server settings per row and is not compared. Then rounds are interleaved: a ratio is taken within
   a round, and its median over the rounds stands here, with the lowest and the highest.
 - Prompts are prose that does not repeat itself; 32 tokens, and 256 out, where nothing is said.

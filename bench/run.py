@@ -151,7 +151,13 @@ class Runner:
 async def _subprocess(result: Result, *arguments: str) -> Result:
     """Run a module that prints one JSON object on its last line."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, cwd=places.ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        *arguments,
+        cwd=places.ROOT,
+        env=os.environ | servers.SPIN,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     output, errors = await process.communicate()
     if process.returncode != 0:

@@ -18,9 +18,12 @@ import aiohttp
 import psutil
 
 from bench import client, peers, places, prompts
+from vllama_agent.engines.llama_cpp.engine import SPIN_COUNT
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 20.0
+SPIN = {"GOMP_SPINCOUNT": SPIN_COUNT}
+"""Our worker's setting goes to llama-server and the ceiling too: it does them no harm here, and some good while HTTP takes its share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,7 @@ def _command(contestant: Contestant, port: int, context: int) -> tuple[list[str]
         case "llama-server":
             peer = peers.llama_server()
             words = [str(peer.binary), "-m", str(places.gguf()), "--host", "127.0.0.1", "--port", str(port), *extra]
-            return words, peers.library_path(peer)
+            return words, peers.library_path(peer) | SPIN
         case "ollama":
             environment = {
                 "OLLAMA_HOST": f"127.0.0.1:{port}",
@@ -149,7 +152,7 @@ def _typed(command: list[str], environment: dict[str, str]) -> str:
     shown = [
         f"{name}={value}"
         for name, value in environment.items()
-        if name.startswith("OLLAMA_") and name not in ("OLLAMA_HOST", "OLLAMA_MODELS")
+        if name.startswith(("OLLAMA_", "GOMP_")) and name not in ("OLLAMA_HOST", "OLLAMA_MODELS")
     ]
     return " ".join([*shown, Path(command[0]).name, *command[1:]])
 
