@@ -69,11 +69,13 @@ def error_response(path: str, error: BaseException) -> web.Response:
     if failure.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     headers["Content-Type"] = openai_replies.JSON
-    if path.startswith("/v1/messages"):
-        return web.Response(status=anthropic.status(failure), body=anthropic.error(failure), headers=headers)
-    if path.startswith("/v1/"):
-        return web.Response(status=openai_replies.status(failure), body=openai_replies.error(failure), headers=headers)
-    return web.Response(status=failure.status, body=ollama_replies.error(failure.message), headers=headers)
+    match errors.family_of(path):
+        case errors.Family.ANTHROPIC:
+            return web.Response(status=anthropic.status(failure), body=anthropic.error(failure), headers=headers)
+        case errors.Family.OPENAI:
+            return web.Response(status=openai_replies.status(failure), body=openai_replies.error(failure), headers=headers)
+        case errors.Family.OLLAMA:
+            return web.Response(status=failure.status, body=ollama_replies.error(failure.message), headers=headers)
 
 
 def _browser_rules(service: Service, request: web.Request) -> web.Response | None:
