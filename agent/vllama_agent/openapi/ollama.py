@@ -53,7 +53,7 @@ CHOICES: dict[str, Schema] = {
     "top_logprobs": optional(within(0, ollama.MAX_ALTERNATIVES, whole=True)),
     "tools": nothing("tools"),
     "format": nothing("constrained output"),
-    "think": {"enum": [None, False], "description": "Not yet supported: thinking."},
+    "think": nothing("thinking"),
     "_debug_render_only": optional(BOOLEAN, "Answer with the rendered prompt instead of running it."),
 }
 ANSWER: dict[str, Schema] = {

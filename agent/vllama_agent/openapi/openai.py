@@ -41,6 +41,7 @@ CHOICES: dict[str, Schema] = {
     "repetition_penalty": optional({"type": "number", "minimum": 1e-3}),
     "logit_bias": optional(LOGIT_BIAS),
 }
+EFFORT: Schema = {"enum": [None, False, "", "none"], "description": "Not yet supported: thinking."}
 PROMPT: Schema = {
     "anyOf": [
         STRING,
@@ -81,8 +82,9 @@ SCHEMAS: dict[str, Schema] = {
             "tool_choice": {"enum": [None, "none", "auto"]},
             "function_call": {"enum": [None, "none", "auto"]},
             "modalities": {"enum": [None, [], ["text"]]},
-            "response_format": {"enum": [None, {"type": "text"}], "description": "Not yet supported: constrained output."},
-            "reasoning_effort": {"enum": [None, "none"], "description": "Not yet supported: thinking."},
+            "response_format": {"anyOf": [nothing("constrained output"), record({"type": {"const": "text"}}, required=["type"])]},
+            "reasoning_effort": EFFORT,
+            "reasoning": optional(record({"effort": EFFORT})),
         },
         required=["model", "messages"],
     ),
@@ -164,10 +166,6 @@ SCHEMAS: dict[str, Schema] = {
     "Model": reply({"id": STRING, "object": {"const": "model"}, "created": COUNT, "owned_by": STRING}),
     "Models": reply({"object": {"const": "list"}, "data": listed(ref("Model"))}),
     "OpenAIError": reply(
-        {
-            "error": reply(
-                {"message": STRING, "type": STRING, "param": {"type": ["string", "null"]}, "code": {"type": ["string", "null"]}}
-            )
-        }
+        {"error": reply({"message": STRING, "type": STRING, "param": {"type": ["string", "null"]}, "code": {"type": ["string", "null"]}})}
     ),
 }

@@ -20,7 +20,7 @@ ARGUMENTS: Schema = {"type": ["object", "string", "null"], "description": "An ob
 LOGIT_BIAS: Schema = {
     "type": "object",
     "propertyNames": {"pattern": "^[0-9]{1,9}$"},
-    "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+    "additionalProperties": {"type": ["number", "null"], "minimum": -100, "maximum": 100},
     "description": "Token id: what is added to its logit.",
 }
 
