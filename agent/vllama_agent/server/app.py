@@ -24,8 +24,6 @@ BACKLOG = 1024
 """Connections that may wait to be accepted: a burst of clients must not see a refused connection."""
 GOODBYE_SECONDS = 5.0
 """Seconds for the last bytes of ended streams."""
-IDLE_SECONDS = 75.0
-"""Seconds a connection may wait for its next request: longer than most balancers wait, so that they close first."""
 
 
 def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine]) -> Service:
@@ -72,7 +70,7 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
         handler_cancellation=True,
         handle_signals=False,
         shutdown_timeout=GOODBYE_SECONDS,
-        keepalive_timeout=IDLE_SECONDS,
+        keepalive_timeout=service.config.idle_timeout,
     )
     await runner.setup()
     try:
