@@ -2,7 +2,6 @@
 
 import json
 
-import aiohttp
 import orjson
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
@@ -43,9 +42,9 @@ def test_only_probes_are_said_to_need_no_key(document):
     assert document["security"] == [{"bearer": []}]
 
 
-async def test_it_needs_a_key_like_any_other_route(tmp_path):
+async def test_it_needs_a_key_like_any_other_route(http, tmp_path):
     (tmp_path / "keys").write_text("alpha\n")
-    async with serving(api_key_file=tmp_path / "keys") as served, aiohttp.ClientSession() as http:
+    async with serving(api_key_file=tmp_path / "keys") as served:
         async with http.get(served.url + "/openapi.json") as response:
             assert response.status == 401
         async with http.get(served.url + "/openapi.json", headers={"Authorization": "Bearer alpha"}) as response:
@@ -96,11 +95,11 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ASKED, ids=lambda value: value if isinstance(value, str) else "")
-async def test_requests_and_replies_are_as_described(document, method, path, body):
+async def test_requests_and_replies_are_as_described(http, document, method, path, body):
     described = operation(document, method, path)
     if "requestBody" in described:
         check(document, described["requestBody"]["content"]["application/json"]["schema"], body)
-    async with serving() as served, aiohttp.ClientSession() as http:
+    async with serving() as served:
         async with http.post(served.url + "/api/generate", json={"model": "m"}):
             pass  # so that /api/ps and /load have something to tell
         async with http.request(method, served.url + path, json=body) as response:

@@ -5,7 +5,6 @@ import io
 import json
 from dataclasses import replace
 
-import aiohttp
 import pytest
 
 from vllama_agent.engines.base import EngineState
@@ -14,12 +13,6 @@ from vllama_core.errors import ConfigError, ModelNotFound
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-
-
-@pytest.fixture
-async def http():
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def lines(response):

@@ -19,7 +19,7 @@ from typing import Any
 from vllama_agent import lifecycle
 from vllama_agent.engines.base import EngineState, EngineStats, GenerateRequest, Generation, ModelFacts
 from vllama_agent.engines.llama_cpp import wire
-from vllama_agent.engines.llama_cpp.helpers import TextHelpers, ids
+from vllama_agent.engines.llama_cpp.helpers import TextHelpers, ids, only_frame
 from vllama_agent.engines.llama_cpp.streams import Stream
 from vllama_agent.engines.process import Child
 from vllama_agent.hardware import cpu
@@ -108,12 +108,9 @@ class LlamaCppEngine:
             "kv_memory": cpu.available_memory() // 2,
         }
         self._child.writer.write(wire.encode(settings))
-        hello: dict[str, Any] | None = None
         try:
             async with asyncio.timeout(self._load_timeout):
-                decoder = wire.FrameDecoder()
-                while hello is None and (data := await reader.read(1 << 16)):
-                    hello = next(iter(decoder.feed(data)), None)
+                hello = await only_frame(reader)
         except (TimeoutError, ConnectionError) as error:
             why = f"took longer than {self._load_timeout:g} s" if isinstance(error, TimeoutError) else "closed its socket"
             raise EngineFailed(f"the llama.cpp worker {why} while loading {self._files[0].name}") from None

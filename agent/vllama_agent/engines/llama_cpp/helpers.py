@@ -50,16 +50,15 @@ class _Helper:
         return helper
 
     async def ask(self, message: dict[str, Any]) -> Any:
-        decoder = wire.FrameDecoder()
         try:
             self._child.writer.write(wire.encode(message))
             await self._child.writer.drain()
-            while data := await self._child.reader.read(READ):
-                if messages := decoder.feed(data):
-                    return messages[0]
+            reply = await only_frame(self._child.reader)
         except ConnectionError:
             raise _Died from None
-        raise _Died
+        if reply is None:
+            raise _Died
+        return reply
 
     async def stop(self) -> None:
         await self._child.stop()
@@ -142,6 +141,15 @@ class TextHelpers:
 
     def _load_spare(self) -> None:
         self._spare = asyncio.create_task(_Helper.start(self._files), name="text helper spare")
+
+
+async def only_frame(reader: asyncio.StreamReader) -> Any | None:
+    """The next frame, from a side that then waits for one of ours; None: it closed its end."""
+    decoder = wire.FrameDecoder()
+    while data := await reader.read(READ):
+        if frames := decoder.feed(data):
+            return frames[0]
+    return None
 
 
 def ids(packed: bytes) -> array.array[int]:
