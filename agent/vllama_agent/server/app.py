@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from vllama_agent import auth
 from vllama_agent.cors import Origins
@@ -24,6 +25,21 @@ BACKLOG = 1024
 """Connections that may wait to be accepted: a burst of clients must not see a refused connection."""
 GOODBYE_SECONDS = 5.0
 """Seconds for the last bytes of ended streams."""
+
+
+class _WithoutBytes(logging.Filter):
+    """aiohttp reports what is no HTTP with a traceback and the bytes themselves, which may be a key or a prompt: here it is one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (http_exceptions.HttpProcessingError, web.RequestPayloadError)):
+            record.msg, record.args, record.exc_info = "a request was no HTTP: %s", (type(error).__name__,), None
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
+
+
+http_log = logging.getLogger("vllama.http")
+http_log.addFilter(_WithoutBytes())
 
 
 def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine]) -> Service:
@@ -67,6 +83,7 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     runner = web.AppRunner(
         make_app(service),
         access_log=None,
+        logger=http_log,
         handler_cancellation=True,
         handle_signals=False,
         shutdown_timeout=GOODBYE_SECONDS,
