@@ -34,10 +34,9 @@ async def test_what_is_no_http_is_a_400_and_stays_out_of_the_log(sent, caplog):
 
 @pytest.mark.parametrize(("path", "where"), [("/api/chat", ["error"]), ("/v1/chat/completions", ["error", "message"])])
 async def test_a_body_that_is_not_what_its_headers_say_is_told_in_the_familys_shape(http, path, where):
-    async with serving() as served:
-        async with http.post(served.url + path, data=b"secret", headers={"Content-Encoding": "gzip"}) as response:
-            assert response.status == 400
-            told = await response.json()
+    async with serving() as served, http.post(served.url + path, data=b"secret", headers={"Content-Encoding": "gzip"}) as response:
+        assert response.status == 400
+        told = await response.json()
     for key in where:
         told = told[key]
     assert "Content-Encoding" in told
