@@ -5,6 +5,7 @@ Precedence: built-in defaults < ``OLLAMA_*`` < ``VLLAMA_*`` < flags. `commands/s
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,4 +89,7 @@ class AgentConfig:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host in ("127.0.0.1", "::1", "localhost")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
