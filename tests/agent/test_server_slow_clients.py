@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from vllama_agent.server import answers
-from vllama_agent.testing import FakeEngine, serving
+from vllama_agent.testing import FakeEngine, serving, until
 
 HEAD = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n"
 CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -62,6 +62,26 @@ async def test_an_answer_may_take_longer_than_a_connection_may_idle():
         assert asyncio.get_running_loop().time() - begin > 2 * IDLE
         writer.write(HEAD + b"\r\n")
         assert b"200 OK" in await reader.readline(), "and the connection serves another request"
+
+
+async def test_a_large_answer_that_nobody_reads_is_not_kept(caplog):
+    caplog.set_level("INFO")
+    engine = FakeEngine(pieces=["x" * 1_000_000] * 20)
+    async with serving(engine, write_timeout=IDLE) as served, connection(served) as (_, writer):
+        body = CHAT[:-1] + b',"stream":false}'
+        writer.write(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await until(lambda: "POST /api/chat 499" in caplog.text)
+
+
+async def test_a_large_answer_is_whole_for_a_reader_that_takes_its_time(http):
+    async with serving(FakeEngine(pieces=["x" * 1_000_000] * 20), write_timeout=IDLE) as served:
+        body = json.loads(CHAT) | {"stream": False}
+        async with http.post(served.url + "/api/chat", json=body) as response:
+            text = b""
+            async for piece in response.content.iter_chunked(2_000_000):
+                text += piece
+                await asyncio.sleep(IDLE / 10)
+    assert len(json.loads(text)["message"]["content"]) == 20_000_000
 
 
 async def test_a_body_that_does_not_come_is_told(monkeypatch):

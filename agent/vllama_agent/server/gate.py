@@ -12,6 +12,7 @@ from aiohttp import web
 from vllama_agent import auth, cors
 from vllama_agent.apis import anthropic, errors, ollama_replies, openai_replies
 from vllama_agent.drain import Phase
+from vllama_agent.server.delivery import deliver
 from vllama_agent.server.service import Service
 from vllama_core.errors import VllamaError
 
@@ -32,6 +33,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     status = 499
     try:
         response = await _guarded(request, handler)
+        await deliver(request, response, write_timeout=request.app[SERVICE].config.write_timeout)
         status = response.status
         return response
     finally:
