@@ -16,5 +16,11 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Document": {"type": "object", "required": ["openapi", "info", "paths", "components"]},
-    "AnthropicError": reply({"type": {"const": "error"}, "error": reply({"type": STRING, "message": STRING})}),
+    "AnthropicError": reply(
+        {
+            "type": {"const": "error"},
+            "error": reply({"type": STRING, "message": STRING}),
+            "request_id": {"type": "string", "pattern": "^req_"},
+        }
+    ),
 }
