@@ -36,10 +36,10 @@ class EagerChild(Child):
     """Starts `eager_worker` as the worker, and everything else as it is."""
 
     @classmethod
-    async def start(cls, *command: str, **options: Any) -> Child:
+    async def start(cls, link: asyncio.Protocol, *command: str, **options: Any) -> Child:
         if command[-1].endswith(".worker"):
-            return await super().start(command[0], str(places.ROOT / "bench" / "eager_worker.py"), **options)
-        return await super().start(*command, **options)
+            return await super().start(link, command[0], str(places.ROOT / "bench" / "eager_worker.py"), **options)
+        return await super().start(link, *command, **options)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any
 
@@ -20,10 +21,10 @@ class StandInChild(Child):
     """Starts the stand-in where the real worker would be; the text helper is the real one."""
 
     @classmethod
-    async def start(cls, *command: str, **options: Any) -> Child:
+    async def start(cls, link: asyncio.Protocol, *command: str, **options: Any) -> Child:
         if command[-1].endswith(".worker"):
-            return await super().start(sys.executable, str(places.ROOT / "bench" / "standin_worker.py"), **options)
-        return await super().start(*command, **options)
+            return await super().start(link, sys.executable, str(places.ROOT / "bench" / "standin_worker.py"), **options)
+        return await super().start(link, *command, **options)
 
 
 def make_engine(_artifact: Any) -> Engine:

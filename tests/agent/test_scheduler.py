@@ -8,24 +8,41 @@ import pytest
 
 from vllama_agent.engines.base import FinishReason
 from vllama_agent.engines.llama_cpp import fake_model as fake
-from vllama_agent.engines.llama_cpp.costs import StepCosts
+from vllama_agent.engines.llama_cpp.costs import RowShape, StepCosts
 from vllama_agent.engines.llama_cpp.prefix_cache import PrefixCache
 from vllama_agent.engines.llama_cpp.scheduler import WORTH_WAITING, Output, Request, Scheduler, State
 from vllama_agent.engines.llama_cpp.textstream import TextStream
 from vllama_agent.engines.llama_cpp.whole_cache import WholeCache
 
 PER_ROW = 0.001
+MIXED = RowShape()
+TURNS = RowShape(mixes=False, multiple=16)
 
 
 class Bench:
     """A scheduler with its fake world; time goes on by what each step would cost."""
 
-    def __init__(self, *, cells: int = 4096, running: int = 8, sequences: int = 24, whole: bool = False, max_rows: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        cells: int = 4096,
+        running: int = 8,
+        sequences: int = 24,
+        whole: bool = False,
+        max_rows: int = 64,
+        shape: RowShape = MIXED,
+    ) -> None:
         self.memory = fake.FakeMemory(cells, running=running, sequences=running if whole else sequences, whole_only=whole)
         self.cache = WholeCache(self.memory) if whole else PrefixCache(self.memory)
         costs = StepCosts(seconds_per_prefill_row=PER_ROW, seconds_per_decode_step=0.01)
         self.scheduler = Scheduler(
-            self.cache, costs, max_rows=max_rows, step_budget=0.05, is_end=lambda t: t == fake.END, piece=lambda t: bytes([65 + t])
+            self.cache,
+            costs,
+            max_rows=max_rows,
+            step_budget=0.05,
+            shape=shape,
+            is_end=lambda t: t == fake.END,
+            piece=lambda t: bytes([65 + t]),
         )
         self.now = 0.0
         self.answers: dict[int, list[int]] = {}
@@ -73,13 +90,16 @@ def prompt_of(seed: int, length: int) -> list[int]:
     return [generator.randrange(1, fake.VOCABULARY) for _ in range(length)]
 
 
+@pytest.mark.parametrize("shape", [MIXED, TURNS], ids=["mixed", "turns"])
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("seed", range(40))
-def test_any_course_of_events_gives_each_request_its_own_answer(seed: int, whole: bool) -> None:
-    """About 12,000 events over all seeds, in pools from roomy to far too small."""
+def test_any_course_of_events_gives_each_request_its_own_answer(seed: int, whole: bool, shape: RowShape) -> None:
+    """About 24,000 events over all seeds, in pools from roomy to far too small."""
     chance = random.Random(seed)
     cells = chance.choice([160, 200, 400, 3000])
-    bench = Bench(cells=cells, running=chance.choice([2, 5, 16]), sequences=24, whole=whole, max_rows=chance.choice([7, 32, 256]))
+    bench = Bench(
+        cells=cells, running=chance.choice([2, 5, 16]), sequences=24, whole=whole, max_rows=chance.choice([7, 32, 256]), shape=shape
+    )
     systems = [prompt_of(1000 + i, chance.randrange(1, 70)) for i in range(4)]
     submitted: dict[int, Request] = {}
     prompts: dict[int, list[int]] = {}
@@ -173,16 +193,50 @@ def test_a_finished_answer_is_reused_by_the_next_turn() -> None:
     assert request.cached_tokens >= 100
 
 
-def test_a_long_prompt_never_freezes_running_answers() -> None:
+def test_where_rows_do_not_mix_they_take_turns_within_one_budget() -> None:
+    """Between two tokens of a running answer there is one chunk at the most, of whole tiles, and together they keep to the budget."""
+    bench = Bench(max_rows=512, cells=40_000, shape=TURNS)
+    seed = next(s for s in range(5000) if len(fake.continuation(prompt_of(s, 4), 60)) == 60)
+    bench.submit(0, prompt_of(seed, 4), max_tokens=60)
+    bench.step()
+    long = bench.submit(1, prompt_of(9, 1000), limit=8000)
+    began = bench.now
+    while long.remaining > 16:
+        before = len(bench.answers[0])
+        bench.step()
+        rows = bench.rows[-1]
+        if len(bench.answers[0]) > before:
+            assert rows == 1
+            assert bench.now - began <= 0.05 + 0.02
+            began = bench.now
+        else:
+            assert rows % 16 == 0 or long.remaining == 0
+    chunks = [rows for rows in bench.rows[1:] if rows > 1]
+    assert len(chunks) >= 10
+    assert len(bench.answers[0]) >= len(chunks)
+
+
+@pytest.mark.parametrize(("heads", "threads", "multiple"), [(4, 2, 128), (32, 2, 64), (8, 2, 64), (32, 12, 192), (8, 16, 512), (1, 1, 256)])
+def test_a_chunk_is_made_of_whole_attention_tiles(heads: int, threads: int, multiple: int) -> None:
+    """ggml gives each thread a quarter of its share of heads times rows, and a share that ends within a tile wastes the rest of it."""
+    shape = RowShape.of_tiles(heads=heads, threads=threads)
+    assert shape == RowShape(mixes=False, multiple=multiple)
+    share = multiple * heads / (4 * threads)
+    assert share % multiple == 0 or share % 64 == 0
+    assert [shape.rounded(rows) for rows in (multiple - 1, multiple, 3 * multiple - 1)] == [multiple - 1, multiple, 2 * multiple]
+
+
+@pytest.mark.parametrize("shape", [MIXED, TURNS], ids=["mixed", "turns"])
+def test_a_long_prompt_never_freezes_running_answers(shape: RowShape) -> None:
     """Every step that holds decode rows stays within its budget, and every running answer gets a token in each."""
-    bench = Bench(max_rows=512, cells=40_000)
+    bench = Bench(max_rows=512, cells=40_000, shape=shape)
     streams = [bench.submit(i, prompt_of(i, 4), max_tokens=2000, limit=4000) for i in range(3)]
     bench.step()
     alive = [r for r in streams if r.state is not State.DONE]
     bench.submit(99, prompt_of(99, 5000), limit=8000)
     before = bench.now
     while bench.scheduler.totals.prompt_computed < 5000 and any(r.state is State.DECODE for r in alive):
-        outputs = bench.step()
+        outputs = bench.step() or bench.step()  # a turn of prefill brings nobody a token
         decoding = sum(1 for r in alive if r.state is State.DECODE)
         assert sum(1 for output in outputs if output.request in alive) >= decoding
         assert bench.now - before <= 0.05 + 0.02

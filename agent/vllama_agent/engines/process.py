@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import sys
@@ -11,29 +10,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 KEEPER = Path(__file__).with_name("keeper.py")
-READ_AHEAD = 1 << 20
-"""Bytes that may wait to be read before the socket is left full."""
 STOP_SECONDS = 10.0
 """A killed tree is gone in milliseconds; a process in an uninterruptible read may take longer, and then we stop waiting."""
 
 
 class Child:
-    """A running command, our end of its socket, and the pipe whose end is the command's end.
+    """A running command, our end of its socket, and the pipe whose end is the command's end."""
 
-    :ivar reader: what the command writes to the socket that it got as its last argument.
-    :ivar writer: what it reads there.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pipe: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.Transport, pipe: int) -> None:
         self._process = process
-        self.reader = reader
-        self.writer = writer
+        self._transport = transport
         self._pipe: int | None = pipe
 
     @classmethod
-    async def start(cls, *command: str, environment: Mapping[str, str] | None = None) -> Child:
+    async def start(cls, link: asyncio.Protocol, *command: str, environment: Mapping[str, str] | None = None) -> Child:
         """Run ``command… FD`` under a keeper. The child's standard error is ours.
 
+        :param link: what gets the bytes that the command writes to the socket that it got as its last argument.
         :param environment: variables beside our own.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -54,12 +47,20 @@ class Child:
         finally:
             theirs.close()
             os.close(read_end)
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_AHEAD)
-        return cls(process, reader, writer, write_end)
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+        return cls(process, transport, write_end)
 
-    async def wait(self) -> int:
-        """The command's exit code; 128 + the signal's number when a signal ended it."""
-        return await self._process.wait()
+    async def ended(self) -> int:
+        """The exit code of a command that has closed its end, 128 + the signal's number when a signal ended it.
+
+        It is ended if it lives on without its socket: nobody can speak to it any more.
+        """
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await self._process.wait()
+        except TimeoutError:
+            await self.stop()
+            return await self._process.wait()
 
     async def stop(self) -> None:
         """Kill the whole tree and wait for its end. Safe to call twice."""
@@ -71,6 +72,4 @@ class Child:
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
-        self.writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self.writer.wait_closed()
+        self._transport.close()

@@ -19,7 +19,8 @@ from typing import Any
 from vllama_agent import lifecycle
 from vllama_agent.engines.base import EngineState, EngineStats, GenerateRequest, Generation, ModelFacts
 from vllama_agent.engines.llama_cpp import wire
-from vllama_agent.engines.llama_cpp.helpers import TextHelpers, ids, only_frame
+from vllama_agent.engines.llama_cpp.helpers import TextHelpers, ids
+from vllama_agent.engines.llama_cpp.link import Link, LinkClosed
 from vllama_agent.engines.llama_cpp.streams import Stream
 from vllama_agent.engines.process import Child
 from vllama_agent.hardware import cpu
@@ -57,6 +58,7 @@ class LlamaCppEngine:
         self.failure: str | None = None
         self.facts: ModelFacts | None = None
         self._child: Child | None = None
+        self._link = Link()
         self._helpers: TextHelpers | None = None
         self._owner: asyncio.Task[None] | None = None
         self._streams: dict[int, Stream] = {}
@@ -72,7 +74,7 @@ class LlamaCppEngine:
             self._helpers = TextHelpers(self._files)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._helpers.start(), name="start text helper")
-                reader = group.create_task(self._start_worker(), name="start worker")
+                group.create_task(self._start_worker(), name="start worker")
         except* EngineFailed as failures:
             error = failures.exceptions[0]
             await self._stop_children()
@@ -83,7 +85,7 @@ class LlamaCppEngine:
             self._to(Event.UNLOAD)
             raise
         self._to(Event.LOADED)
-        self._owner = asyncio.create_task(self._own(reader.result()), name="llama.cpp worker")
+        self._owner = asyncio.create_task(self._own(), name="llama.cpp worker")
 
     async def unload(self) -> None:
         owner, self._owner = self._owner, None
@@ -96,43 +98,45 @@ class LlamaCppEngine:
         if self.state is not EngineState.STOPPED:
             self._to(Event.UNLOAD)
 
-    async def _start_worker(self) -> asyncio.StreamReader:
+    async def _start_worker(self) -> None:
         """Start the process and wait for its hello."""
         spin = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT)}
-        self._child = await Child.start(sys.executable, "-m", "vllama_agent.engines.llama_cpp.worker", environment=spin)
-        reader = self._child.reader
-        settings = {
-            "files": [str(file) for file in self._files],
-            "config": dataclasses.asdict(self._config),
-            "threads": self._config.threads or cpu.usable_cores(),
-            "kv_memory": cpu.available_memory() // 2,
-        }
-        self._child.writer.write(wire.encode(settings))
+        link = Link()
+        self._child = await Child.start(link, sys.executable, "-m", "vllama_agent.engines.llama_cpp.worker", environment=spin)
+        link.send(
+            {
+                "files": [str(file) for file in self._files],
+                "config": dataclasses.asdict(self._config),
+                "threads": self._config.threads or cpu.usable_cores(),
+                "kv_memory": cpu.available_memory() // 2,
+            }
+        )
         try:
             async with asyncio.timeout(self._load_timeout):
-                hello = await only_frame(reader)
-        except (TimeoutError, ConnectionError) as error:
-            why = f"took longer than {self._load_timeout:g} s" if isinstance(error, TimeoutError) else "closed its socket"
-            raise EngineFailed(f"the llama.cpp worker {why} while loading {self._files[0].name}") from None
-        if hello is None:
-            code = await self._child.wait()
-            raise EngineFailed(f"the llama.cpp worker ended with code {code} while loading {self._files[0].name}; the log says why")
+                hello = await link.next()
+        except TimeoutError:
+            raise EngineFailed(f"the llama.cpp worker took longer than {self._load_timeout:g} s to load {self._files[0].name}") from None
+        except LinkClosed:
+            code = await self._child.ended()
+            raise EngineFailed(
+                f"the llama.cpp worker ended with code {code} while loading {self._files[0].name}; the log says why"
+            ) from None
         if hello["t"] == "failed":
             raise EngineFailed(hello["message"])
         if hello["protocol"] != wire.PROTOCOL:
             raise EngineFailed(f"the llama.cpp worker speaks protocol {hello['protocol']}, this agent {wire.PROTOCOL}: reinstall vllama")
         self.facts = _facts(hello)
-        return reader
+        self._link = link
 
-    async def _own(self, reader: asyncio.StreamReader) -> None:
-        """Read frames for as long as the worker lives; start another one when it dies."""
+    async def _own(self) -> None:
+        """Take in frames for as long as the worker lives; start another one when it dies."""
         failures = 0
         while True:
             begin = time.monotonic()
-            await self._read_frames(reader)
+            await self._link.pass_on(self._take)
             if time.monotonic() - begin > STEADY_SECONDS:
                 failures = 0
-            code = await self._child.wait() if self._child else 0
+            code = await self._child.ended() if self._child else 0
             sentence = f"model runner has unexpectedly stopped: the llama.cpp worker ended with {_describe(code)}"
             self._fail_streams(sentence)
             self._to(Event.CRASHED, f"{sentence}; it is being restarted")
@@ -147,21 +151,12 @@ class LlamaCppEngine:
                 failures += 1
                 try:
                     await self._stop_worker()
-                    reader = await self._start_worker()
+                    await self._start_worker()
                     break
                 except EngineFailed as error:
                     log.error("restart %d failed: %s", failures, error)
             self._to(Event.LOADED)
             log.warning("the llama.cpp worker is back after %d restart(s)", failures)
-
-    async def _read_frames(self, reader: asyncio.StreamReader) -> None:
-        decoder = wire.FrameDecoder()
-        try:
-            while data := await reader.read(1 << 18):
-                for frame in decoder.feed(data):
-                    self._take(frame)
-        except ConnectionError:
-            return
 
     def _take(self, frame: dict[str, Any]) -> None:
         if frame["t"] == "failed":
@@ -207,14 +202,14 @@ class LlamaCppEngine:
         request_id = next(self._ids)
         self._ready()  # it may have died while the prompt was rendered
         self._streams[request_id] = stream
-        stream.on_pause(lambda paused: self._send({"t": "pause", "id": request_id, "paused": paused}))
+        stream.on_pause(lambda paused: self._link.send({"t": "pause", "id": request_id, "paused": paused}))
         try:
-            self._send(_submission(request_id, request, stream.prompt_tokens, limit))
+            self._link.send(_submission(request_id, request, stream.prompt_tokens, limit))
             yield stream
         finally:
             self._streams.pop(request_id, None)
             if not stream.done:
-                self._send({"t": "cancel", "id": request_id})
+                self._link.send({"t": "cancel", "id": request_id})
 
     async def _prepare(self, request: GenerateRequest, facts: ModelFacts, limit: int) -> Stream:
         room = limit - 1  # at least one token of the answer
@@ -258,11 +253,6 @@ class LlamaCppEngine:
         if self._helpers is None:
             raise EngineFailed("the model is not loaded")
         return await self._helpers.job(job)
-
-    def _send(self, message: dict[str, Any]) -> None:
-        # a message to a dead worker has nothing to say: its streams are failed by the reader
-        if self._child is not None and not self._child.writer.is_closing():
-            self._child.writer.write(wire.encode(message))
 
 
 class _Rate:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vllama_agent.engines.llama_cpp import wire
+from vllama_agent.engines.llama_cpp.link import Link, LinkClosed
 from vllama_agent.engines.process import Child
 from vllama_core.errors import EngineFailed, InvalidRequest
 
@@ -19,26 +19,23 @@ START_SECONDS = 60.0
 """A vocabulary is read in about a second; a cold disk may need more."""
 TRIES = 3
 """A helper may have been killed from outside between two jobs, and its spare too; a job that ends a third one is to blame itself."""
-READ = 1 << 16
-
-
-class _Died(Exception):
-    """The helper's end of the socket closed."""
 
 
 class _Helper:
     """One helper process."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, link: Link) -> None:
         self._child = child
+        self._link = link
 
     @classmethod
     async def start(cls, files: Sequence[Path]) -> _Helper:
-        helper = cls(await Child.start(sys.executable, "-m", "vllama_agent.engines.llama_cpp.text"))
+        link = Link()
+        helper = cls(await Child.start(link, sys.executable, "-m", "vllama_agent.engines.llama_cpp.text"), link)
         try:
             async with asyncio.timeout(START_SECONDS):
                 hello = await helper.ask({"files": [str(file) for file in files]})
-        except (_Died, TimeoutError):
+        except (LinkClosed, TimeoutError):
             await helper.stop()
             raise EngineFailed("the text helper of llama.cpp did not start; the lines above say why") from None
         except asyncio.CancelledError:
@@ -49,16 +46,9 @@ class _Helper:
             raise EngineFailed(hello["message"])
         return helper
 
-    async def ask(self, message: dict[str, Any]) -> Any:
-        try:
-            self._child.writer.write(wire.encode(message))
-            await self._child.writer.drain()
-            reply = await only_frame(self._child.reader)
-        except ConnectionError:
-            raise _Died from None
-        if reply is None:
-            raise _Died
-        return reply
+    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._link.send(message)
+        return await self._link.next()
 
     async def stop(self) -> None:
         await self._child.stop()
@@ -105,7 +95,7 @@ class TextHelpers:
                 try:
                     reply = await self._ask(message)
                     break
-                except _Died:
+                except LinkClosed:
                     await self._replace()
             else:
                 raise InvalidRequest(f"the prompt could not be rendered: the text helper died of it {TRIES} times")
@@ -118,8 +108,7 @@ class TextHelpers:
             raise EngineFailed("the model is being unloaded")
         try:
             async with asyncio.timeout(JOB_SECONDS):
-                reply: dict[str, Any] = await self._active.ask(message)
-                return reply
+                return await self._active.ask(message)
         except TimeoutError:
             await self._replace()
             raise InvalidRequest(f"rendering and tokenising the prompt took longer than {JOB_SECONDS:g} s and was stopped") from None
@@ -141,15 +130,6 @@ class TextHelpers:
 
     def _load_spare(self) -> None:
         self._spare = asyncio.create_task(_Helper.start(self._files), name="text helper spare")
-
-
-async def only_frame(reader: asyncio.StreamReader) -> Any | None:
-    """The next frame, from a side that then waits for one of ours; None: it closed its end."""
-    decoder = wire.FrameDecoder()
-    while data := await reader.read(READ):
-        if frames := decoder.feed(data):
-            return frames[0]
-    return None
 
 
 def ids(packed: bytes) -> array.array[int]:

@@ -30,6 +30,8 @@ CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, 
 CACHE_TYPE_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32, "q4_1": 20 / 32, "iq4_nl": 18 / 32}
 CACHE_TYPE_BYTES |= {"q5_0": 22 / 32, "q5_1": 24 / 32}
 """Bytes per value; quantised types hold 32 values and their scales in a block."""
+TILED_CACHE_TYPES = frozenset({"f16", "f32"})
+"""Those for which ggml's flash attention on the CPU computes many rows at once; see `costs.RowShape.of_tiles`."""
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2}
 
@@ -181,11 +183,16 @@ class Model:
     def can_insert(self) -> bool:
         return all(token >= 0 for token in self.fill_in_middle)
 
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer; 0 = the model has none."""
+        return int(C.llama_model_n_head(self.handle))
+
     def kv_bytes_per_cell(self, config: LlamaCppConfig) -> int:
         """Upper bound of what one token takes in the KV pool, over all layers."""
         # libllama tells the first layer's KV heads; of a hybrid model that layer may be recurrent and have none
-        heads = int(C.llama_model_n_head_kv(self.handle)) or max(1, int(C.llama_model_n_head(self.handle)))
-        width = int(C.llama_model_n_embd(self.handle)) // max(1, int(C.llama_model_n_head(self.handle)))
+        heads = int(C.llama_model_n_head_kv(self.handle)) or max(1, self.heads)
+        width = int(C.llama_model_n_embd(self.handle)) // max(1, self.heads)
         architecture = self.meta("general.architecture") or ""
         key = int(self.meta(f"{architecture}.attention.key_length") or width)
         value = int(self.meta(f"{architecture}.attention.value_length") or width)

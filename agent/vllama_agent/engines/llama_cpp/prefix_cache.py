@@ -6,6 +6,7 @@ an idle id, until the room is needed. Tokens that a running sequence has generat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,8 +59,8 @@ class Cache(Protocol):
         """`sequence` now holds cells for all of `tokens`; from here on others may share them."""
         ...
 
-    def computed_own(self, sequence: int, count: int) -> None:
-        """`sequence` now holds `count` more cells of its own."""
+    def decoded(self, sequences: Sequence[int]) -> None:
+        """Each of `sequences` now holds one more cell of its own."""
         ...
 
     def truncate(self, sequence: int, length: int) -> int:
@@ -147,9 +148,11 @@ class PrefixCache:
         held.own = 0
         held.node = self._publish(sequence, tokens, now)
 
-    def computed_own(self, sequence: int, count: int) -> None:
-        self._running[sequence].own += count
-        self._own += count
+    def decoded(self, sequences: Sequence[int]) -> None:
+        running = self._running
+        for sequence in sequences:
+            running[sequence].own += 1
+        self._own += len(sequences)
 
     def truncate(self, sequence: int, length: int) -> int:
         held = self._running[sequence]

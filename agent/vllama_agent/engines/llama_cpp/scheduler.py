@@ -1,8 +1,9 @@
 """Continuous batching: which rows the next step computes, and what its results mean. Pure: no library, no clock, no I/O.
 
 Each step holds one decode row for every answer that is streaming, then as much prefill as the step's time budget allows, shortest
-remaining prompt first with ageing. A request is WAITING, in PREFILL or in DECODE; when cells run out idle prefixes go first, then the
-youngest request goes back to WAITING with its tokens kept.
+remaining prompt first with ageing. Where rows of both kinds cost more in one call than in two (`RowShape`), they take turns within the
+same budget. A request is WAITING, in PREFILL or in DECODE; when cells run out idle prefixes go first, then the youngest request goes
+back to WAITING with its tokens kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vllama_agent.engines.base import FinishReason
-from vllama_agent.engines.llama_cpp.costs import StepCosts
+from vllama_agent.engines.llama_cpp.costs import RowShape, StepCosts
 from vllama_agent.engines.llama_cpp.prefix_cache import Cache
 from vllama_agent.engines.llama_cpp.radix import Tokens, common_prefix
 from vllama_agent.engines.llama_cpp.textstream import TextStream
@@ -126,12 +127,14 @@ class Scheduler:
         *,
         max_rows: int,
         step_budget: float,
+        shape: RowShape,
         is_end: Callable[[int], bool],
         piece: Callable[[int], bytes],
     ) -> None:
         """
         :param max_rows: most rows of one step (a micro-batch).
-        :param step_budget: seconds that a step may take while answers are streaming.
+        :param step_budget: seconds between two tokens of the answers that are streaming.
+        :param shape: which rows go well together.
         :param is_end: whether a token ends a generation.
         :param piece: the bytes of a token.
         """
@@ -139,6 +142,7 @@ class Scheduler:
         self._costs = costs
         self._max_rows = max_rows
         self._budget = step_budget
+        self._shape = shape
         self._is_end = is_end
         self._piece = piece
         self._requests: dict[int, Request] = {}
@@ -146,6 +150,7 @@ class Scheduler:
         self._prefill: list[Request] = []
         self._decode: list[Request] = []
         self._now = 0.0
+        self._decoded_last = False
         self.totals = Totals()
 
     # -- requests -----------------------------------------------------------------------------------------------------------------
@@ -191,11 +196,14 @@ class Scheduler:
             self._admit(now)
         decoding = [request for request in self._decode if not request.paused]
         prefilling = self._choose_prefill(len(decoding), now) if self._prefill else []
+        if decoding and prefilling and not self._shape.mixes:
+            decoding, prefilling = ([], prefilling) if self._decoded_last else (decoding, [])
         need = len(decoding) + sum(rows for _, rows in prefilling)
         if need > self._cache.free and not self._make_room(need):
             return self.plan(now)  # somebody was preempted: choose again
         if need == 0:
             return None
+        self._decoded_last = bool(decoding)
         return _step(decoding, prefilling)
 
     def make_room(self, rows: int) -> None:
@@ -252,7 +260,8 @@ class Scheduler:
         rows = self._max_rows - decode_rows
         if decode_rows:
             budget = max(self._budget, SLOW_STEPS * self._costs.decode_seconds(decode_rows))
-            rows = min(rows, max(MIN_CHUNK, self._costs.prefill_rows(decode_rows=decode_rows, budget=budget)))
+            affordable = self._costs.prefill_rows(decode_rows=decode_rows, budget=budget)
+            rows = min(rows, max(MIN_CHUNK, self._shape.rounded(affordable)))
         # seconds of work left minus seconds of age: short prompts first, but nobody waits for ever
         per_row = self._costs.seconds_per_prefill_row
         chosen = []
@@ -299,7 +308,7 @@ class Scheduler:
         cache = self._cache
         for request in step.decoding:
             request.computed += 1
-            cache.computed_own(request.sequence, 1)
+        cache.decoded([request.sequence for request in step.decoding])
         for request, rows in step.prefilling:
             request.computed += rows
             prefill_rows += rows

@@ -12,18 +12,27 @@ class TextStream:
     no UTF-8 become U+FFFD.
     """
 
-    __slots__ = ("_decoder", "_held", "_stops", "stopped")
+    __slots__ = ("_decoder", "_held", "_stops", "_within", "stopped")
 
     def __init__(self, stops: tuple[str, ...] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
+        self._within = False
+        """The last token ended inside a character: the decoder holds its first bytes."""
         self.stopped = False
         """A stop string was found; the text ends before it."""
 
     def push(self, piece: bytes) -> str:
         """Text that became certain with this token."""
-        return self._show(self._decoder.decode(piece))
+        if not self._within:
+            try:
+                return self._show(piece.decode())  # nearly every token is whole characters; the decoder takes ten times as long
+            except UnicodeDecodeError:
+                pass
+        text = self._decoder.decode(piece)
+        self._within = bool(self._decoder.getstate()[0])
+        return self._show(text)
 
     def finish(self) -> str:
         """What is still held back, at the end of the answer."""

@@ -6,6 +6,7 @@ is reused, because a state at one position says nothing about an earlier one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,8 +67,9 @@ class WholeCache:
     def computed_prompt(self, sequence: int, tokens: Tokens, now: float) -> None:
         self._running[sequence] = len(tokens)
 
-    def computed_own(self, sequence: int, count: int) -> None:
-        self._running[sequence] += count
+    def decoded(self, sequences: Sequence[int]) -> None:
+        for sequence in sequences:
+            self._running[sequence] += 1
 
     def truncate(self, sequence: int, length: int) -> int:
         self._memory.remove(sequence, 0, -1)

@@ -16,7 +16,7 @@ import numpy as np
 
 from vllama_agent.engines.base import Sampling
 from vllama_agent.engines.llama_cpp import lib, sampling, wire
-from vllama_agent.engines.llama_cpp.costs import StepCosts
+from vllama_agent.engines.llama_cpp.costs import RowShape, StepCosts
 from vllama_agent.engines.llama_cpp.frames import FrameSocket, run_child
 from vllama_agent.engines.llama_cpp.prefix_cache import Cache, PrefixCache
 from vllama_agent.engines.llama_cpp.scheduler import Output, Request, Scheduler, Step
@@ -54,6 +54,7 @@ class Worker:
             self._warm_up(),
             max_rows=self._context.ubatch_size,
             step_budget=config.step_budget,
+            shape=self._row_shape(config, settings["threads"]),
             is_end=ends.__contains__,
             piece=self._model.piece,
         )
@@ -198,6 +199,12 @@ class Worker:
             self._context.remove(0, 0, -1)
         rows = min(WARM_UP_ROWS, self._context.ubatch_size, self._cells)
         return StepCosts(seconds_per_prefill_row=seconds[1] / rows, seconds_per_decode_step=seconds[2])
+
+    def _row_shape(self, config: LlamaCppConfig, threads: int) -> RowShape:
+        tiled_types = config.cache_type_k == config.cache_type_v and config.cache_type_k in lib.TILED_CACHE_TYPES
+        if lib.uses_gpu() or config.flash_attn == "off" or not tiled_types or not self._model.heads:
+            return RowShape()
+        return RowShape.of_tiles(heads=self._model.heads, threads=threads)
 
     def _hello(self) -> dict[str, Any]:
         kind = self._model.kind
