@@ -203,6 +203,27 @@ async def test_show(http):
     assert long["tensors"][0] == {"name": "token_embd.weight", "type": "Q8_0", "shape": [640, 262144]}
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/api/generate", "does not support generate"),
+        ("/api/chat", "does not support chat"),
+        ("/v1/chat/completions", "'bert' does not generate text"),
+        ("/v1/completions", "'bert' does not generate text"),
+    ],
+)
+async def test_a_model_that_only_embeds_is_not_loaded_to_say_so(http, path, words):
+    store = FakeStore("bert:latest")
+    (bert,) = store.models()
+    bert.__dict__["header"] = replace(bert.header, metadata={"general.architecture": "bert", "bert.pooling_type": 1})
+    body = {"model": "bert", "prompt": "hi", "messages": [{"role": "user", "content": "hi"}]}
+    async with serving(store=store) as served:
+        async with http.post(served.url + path, json=body) as response:
+            assert response.status == 400
+            assert words in await response.text()
+        assert served.engine.loads == 0
+
+
 async def test_an_engine_that_dies_before_the_first_byte_is_a_500(http):
     async with serving(FakeEngine(crash_after=1)) as served, http.post(served.url + "/api/chat", json=CHAT) as response:
         assert response.status == 500

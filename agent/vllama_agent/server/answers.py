@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from vllama_agent.apis import errors, fields
+from vllama_agent.apis import errors, fields, show
 from vllama_agent.engines.base import Delta, Engine, Generation
 from vllama_agent.pool import Artifact
 from vllama_agent.server.gate import MODEL
@@ -38,6 +38,11 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     except web.RequestPayloadError:  # its text may hold a piece of the body
         raise InvalidRequest("the request body is not what its Content-Encoding or Transfer-Encoding header says") from None
     return fields.parse_object(body)
+
+
+def capabilities(artifact: Artifact) -> frozenset[str]:
+    """What a model's file says that it can do, so that a wrong request loads nothing. Whether it can fill in only an engine knows."""
+    return frozenset(show.capabilities(artifact.header.metadata)) | {"insert"}
 
 
 class Watch:

@@ -58,6 +58,7 @@ class _Answer:
         if self._call.request is None and self._call.keep_alive == 0:
             self._service.pool.unload(artifact)
             return self._whole(self._reply.idle("unload"))
+        ollama.require(answers.capabilities(artifact), self._call, verb=self._verb)
         try:
             async with answers.engine_for(self._service, self._request, artifact, keep_alive=self._call.keep_alive) as engine:
                 self._load_seconds = time.perf_counter() - self._started
