@@ -26,25 +26,50 @@ CONTEXT = 4096
 WINDOW = 32
 """Sliding window of the gemma3 model, in tokens: small, so that every test exceeds it."""
 INNER, STATE, CONVOLUTION, STEP_RANK = 128, 16, 4, 4
+SHORT_CONVOLUTION = 3
 
 Tensors = dict[str, tuple[int, ...]]
+
+
+def _attention_layer(b: str) -> Tensors:
+    return {
+        f"{b}.attn_norm.weight": (EMBEDDING,),
+        f"{b}.attn_q.weight": (HEADS * HEAD, EMBEDDING),
+        f"{b}.attn_k.weight": (KV_HEADS * HEAD, EMBEDDING),
+        f"{b}.attn_v.weight": (KV_HEADS * HEAD, EMBEDDING),
+        f"{b}.attn_output.weight": (EMBEDDING, HEADS * HEAD),
+    }
+
+
+def _feed_forward(b: str) -> Tensors:
+    return {
+        f"{b}.ffn_norm.weight": (EMBEDDING,),
+        f"{b}.ffn_gate.weight": (FEED_FORWARD, EMBEDDING),
+        f"{b}.ffn_up.weight": (FEED_FORWARD, EMBEDDING),
+        f"{b}.ffn_down.weight": (EMBEDDING, FEED_FORWARD),
+    }
+
+
+def _mamba_layer(b: str) -> Tensors:
+    return {
+        f"{b}.attn_norm.weight": (EMBEDDING,),
+        f"{b}.ssm_in.weight": (2 * INNER, EMBEDDING),
+        f"{b}.ssm_conv1d.weight": (INNER, CONVOLUTION),
+        f"{b}.ssm_conv1d.bias": (INNER,),
+        f"{b}.ssm_x.weight": (STEP_RANK + 2 * STATE, INNER),
+        f"{b}.ssm_dt.weight": (INNER, STEP_RANK),
+        f"{b}.ssm_dt.bias": (INNER,),
+        f"{b}.ssm_a": (INNER, STATE),
+        f"{b}.ssm_d": (INNER,),
+        f"{b}.ssm_out.weight": (EMBEDDING, INNER),
+    }
 
 
 def _attention(*, qkv_bias: bool = False, gemma: bool = False) -> Tensors:
     shapes: Tensors = {}
     for i in range(LAYERS):
         b = f"blk.{i}"
-        shapes |= {
-            f"{b}.attn_norm.weight": (EMBEDDING,),
-            f"{b}.attn_q.weight": (HEADS * HEAD, EMBEDDING),
-            f"{b}.attn_k.weight": (KV_HEADS * HEAD, EMBEDDING),
-            f"{b}.attn_v.weight": (KV_HEADS * HEAD, EMBEDDING),
-            f"{b}.attn_output.weight": (EMBEDDING, HEADS * HEAD),
-            f"{b}.ffn_norm.weight": (EMBEDDING,),
-            f"{b}.ffn_gate.weight": (FEED_FORWARD, EMBEDDING),
-            f"{b}.ffn_up.weight": (FEED_FORWARD, EMBEDDING),
-            f"{b}.ffn_down.weight": (EMBEDDING, FEED_FORWARD),
-        }
+        shapes |= _attention_layer(b) | _feed_forward(b)
         if qkv_bias:
             shapes |= {f"{b}.attn_{n}.bias": ((HEADS if n == "q" else KV_HEADS) * HEAD,) for n in "qkv"}
         if gemma:
@@ -54,22 +79,25 @@ def _attention(*, qkv_bias: bool = False, gemma: bool = False) -> Tensors:
 
 
 def _mamba() -> Tensors:
-    shapes: Tensors = {}
-    for i in range(LAYERS):
-        b = f"blk.{i}"
-        shapes |= {
-            f"{b}.attn_norm.weight": (EMBEDDING,),
-            f"{b}.ssm_in.weight": (2 * INNER, EMBEDDING),
-            f"{b}.ssm_conv1d.weight": (INNER, CONVOLUTION),
-            f"{b}.ssm_conv1d.bias": (INNER,),
-            f"{b}.ssm_x.weight": (STEP_RANK + 2 * STATE, INNER),
-            f"{b}.ssm_dt.weight": (INNER, STEP_RANK),
-            f"{b}.ssm_dt.bias": (INNER,),
-            f"{b}.ssm_a": (INNER, STATE),
-            f"{b}.ssm_d": (INNER,),
-            f"{b}.ssm_out.weight": (EMBEDDING, INNER),
-        }
-    return shapes
+    return {name: shape for i in range(LAYERS) for name, shape in _mamba_layer(f"blk.{i}").items()}
+
+
+def _jamba() -> Tensors:
+    """A recurrent layer, then one with attention."""
+    norms = {"blk.0.ssm_dt_norm.weight": (STEP_RANK,), "blk.0.ssm_b_norm.weight": (STATE,), "blk.0.ssm_c_norm.weight": (STATE,)}
+    return _mamba_layer("blk.0") | norms | _feed_forward("blk.0") | _attention_layer("blk.1") | _feed_forward("blk.1")
+
+
+def _lfm2() -> Tensors:
+    """A short convolution, whose state is a few tokens, then a layer with attention."""
+    convolution: Tensors = {
+        "blk.0.attn_norm.weight": (EMBEDDING,),
+        "blk.0.shortconv.conv.weight": (EMBEDDING, SHORT_CONVOLUTION),
+        "blk.0.shortconv.in_proj.weight": (3 * EMBEDDING, EMBEDDING),
+        "blk.0.shortconv.out_proj.weight": (EMBEDDING, EMBEDDING),
+    }
+    norms: Tensors = {"token_embd_norm.weight": (EMBEDDING,), **{f"blk.1.attn_{n}_norm.weight": (HEAD,) for n in "qk"}}
+    return convolution | _feed_forward("blk.0") | _attention_layer("blk.1") | _feed_forward("blk.1") | norms
 
 
 def _attention_keys(w: gguf.GGUFWriter) -> None:
@@ -97,11 +125,35 @@ def _mamba_keys(w: gguf.GGUFWriter) -> None:
     w.add_layer_norm_rms_eps(1e-6)
 
 
+def _hybrid_keys(w: gguf.GGUFWriter) -> None:
+    """Which layer is recurrent stands in the number of its KV heads."""
+    w.add_feed_forward_length(FEED_FORWARD)
+    w.add_head_count(HEADS)
+    w.add_head_count_kv([0, KV_HEADS])
+    w.add_layer_norm_rms_eps(1e-6)
+
+
+def _jamba_keys(w: gguf.GGUFWriter) -> None:
+    _hybrid_keys(w)
+    w.add_ssm_conv_kernel(CONVOLUTION)
+    w.add_ssm_inner_size(INNER)
+    w.add_ssm_state_size(STATE)
+    w.add_ssm_time_step_rank(STEP_RANK)
+
+
+def _lfm2_keys(w: gguf.GGUFWriter) -> None:
+    _hybrid_keys(w)
+    w.add_shortconv_l_cache(SHORT_CONVOLUTION)
+    w.add_rope_freq_base(10000.0)
+
+
 MODELS: dict[str, tuple[str, Tensors, Callable[[gguf.GGUFWriter], None]]] = {
     "llama": ("llama-spm", _attention(), _attention_keys),
     "qwen2": ("qwen2", _attention(qkv_bias=True), _attention_keys),
     "gemma3": ("llama-spm", _attention(gemma=True), _gemma_keys),
     "mamba": ("gpt-neox", _mamba(), _mamba_keys),
+    "jamba": ("llama-spm", _jamba(), _jamba_keys),
+    "lfm2": ("llama-spm", _lfm2(), _lfm2_keys),
 }
 """architecture: (vocabulary, tensors, metadata)."""
 
@@ -126,7 +178,8 @@ def _write(architecture: str, path: Path) -> None:
     writer.add_block_count(LAYERS)
     add_keys(writer)
     random = np.random.default_rng(7)
-    everything: Tensors = {"token_embd.weight": (vocab_size, EMBEDDING), "output_norm.weight": (EMBEDDING,), **shapes}
+    norm: Tensors = {} if "token_embd_norm.weight" in shapes else {"output_norm.weight": (EMBEDDING,)}
+    everything: Tensors = {"token_embd.weight": (vocab_size, EMBEDDING), **norm, **shapes}
     for name, shape in everything.items():
         writer.add_tensor(name, _values(random, name, shape))
     writer.write_header_to_file()

@@ -46,7 +46,7 @@ def host_is_local(host: str) -> bool:
         address = ipaddress.ip_address(name)
     except ValueError:
         return name in ("", "localhost", own_name()) or name.endswith(LOCAL_SUFFIXES)
-    return address.is_loopback or address.is_private or address.is_unspecified or str(address) in own_addresses()
+    return address.is_loopback or address.is_private or address.is_unspecified or is_own(address)
 
 
 def host_name(host: str) -> str:
@@ -63,10 +63,12 @@ def own_name() -> str:
     return socket.gethostname().lower()
 
 
-@cache
-def own_addresses() -> frozenset[str]:
-    """The machine's own addresses, as far as its name resolves; asked once, and only for addresses that are not private."""
+def is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an interface of this machine has it: no other can be bound. Asks no name server, which could take seconds."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        return frozenset(str(info[4][0]) for info in socket.getaddrinfo(own_name(), None))
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
     except OSError:
-        return frozenset()
+        return False
+    return True

@@ -5,6 +5,7 @@ Precedence: built-in defaults < ``OLLAMA_*`` < ``VLLAMA_*`` < flags. `commands/s
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +72,10 @@ class AgentConfig:
     """Seconds until a loading engine counts as failed. Large models on cold disks need minutes. OLLAMA_LOAD_TIMEOUT."""
     write_timeout: float = 60.0
     """Seconds a reader may accept no byte of its stream before its request is dropped, so that it cannot hold KV cells forever."""
+    idle_timeout: float = 75.0
+    """Seconds a connection may take until the next request's line and headers are there, so that one that sends nothing, or a byte now and
+    then, is not held for ever. Longer than most balancers keep idle connections, so that they close first: else a request may meet a
+    connection that is being closed."""
     drain_delay: float = 0.0
     """Seconds to keep accepting after SIGTERM, for load balancers that lag."""
     drain_seconds: float = 600.0
@@ -84,4 +89,7 @@ class AgentConfig:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host in ("127.0.0.1", "::1", "localhost")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

@@ -1,7 +1,20 @@
-"""Settings that all tests of the agent share."""
+"""What all tests of the agent share."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
 from hypothesis import settings
 
 # The default deadline of 200 ms an example fails on a machine that is busy with something else, which says nothing about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client."""
+    async with aiohttp.ClientSession() as session:
+        yield session

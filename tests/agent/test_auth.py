@@ -1,5 +1,6 @@
 """Keys, origins and hosts."""
 
+import ipaddress
 import os
 
 import pytest
@@ -114,8 +115,22 @@ def test_a_lone_star_allows_all():
         ("svc.internal:1", True),
         ("evil.example", False),
         ("8.8.8.8", False),
+        ("[2001:4860:4860::8888]:11434", False),
         ("localhost.evil.example", False),
     ],
 )
 def test_hosts(host, local):
     assert cors.host_is_local(host) is local
+
+
+def test_an_address_of_an_interface_is_our_own():
+    assert cors.is_own(ipaddress.ip_address("127.0.0.1"))
+    assert not cors.is_own(ipaddress.ip_address("8.8.8.8"))
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.0.0.2", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("box", False)],
+)
+def test_what_only_this_machine_can_reach(host, loopback):
+    assert AgentConfig(host=host).loopback is loopback

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vllama_agent import cli, testing
-from vllama_agent.commands import ps
+from vllama_agent.commands import client, ps
 from vllama_core import durations
 
 HEAVY = ("aiohttp", "jinja2", "numpy", "asyncio", "uvloop", "rich", "prompt_toolkit", "orjson")
@@ -84,6 +85,14 @@ async def test_no_server_is_one_sentence_with_a_way_out(
     error = capsys.readouterr().err
     assert "vllama serve" in error
     assert error.count("\n") == 1
+
+
+def test_a_server_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("VLLAMA_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
+        assert cli.main(["list"]) == 1
+    assert "(timed out)" in capsys.readouterr().err
 
 
 def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ import io
 import json
 from dataclasses import replace
 
-import aiohttp
 import pytest
 
 from vllama_agent.engines.base import EngineState
@@ -14,12 +13,6 @@ from vllama_core.errors import ConfigError, ModelNotFound
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-
-
-@pytest.fixture
-async def http():
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def lines(response):
@@ -122,6 +115,10 @@ async def test_headers_tell_what_was_ignored_and_cut(http):
         ("/api/chat", b'{"model":"m","options":{"top_k":"x"}}', 400, "options.top_k"),
         ("/api/chat", b'{"model":"m","tools":[{}]}', 400, "not yet"),
         ("/api/generate", b'{"model":"m","prompt":"a","suffix":"b"}', 400, "m does not support insert"),
+        ("/api/chat", b'{"model":"m","logprobs":1}', 400, "logprobs must be a boolean"),
+        ("/api/generate", b'{"model":"m","images":{}}', 400, "images"),
+        ("/api/show", b'{"model":"m","verbose":"yes"}', 400, "verbose must be a boolean"),
+        ("/api/show", b'{"model":"m","name":1}', 400, "name must be a string"),
         ("/api/embed", b"{}", 501, "not yet"),
         ("/api/pull", b"{}", 501, "not yet"),
         ("/api/me", b"", 501, "accounts"),
@@ -204,6 +201,27 @@ async def test_show(http):
     assert "tensors" not in short
     assert len(long["model_info"]["tokenizer.ggml.tokens"]) == 6
     assert long["tensors"][0] == {"name": "token_embd.weight", "type": "Q8_0", "shape": [640, 262144]}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/api/generate", "does not support generate"),
+        ("/api/chat", "does not support chat"),
+        ("/v1/chat/completions", "'bert' does not generate text"),
+        ("/v1/completions", "'bert' does not generate text"),
+    ],
+)
+async def test_a_model_that_only_embeds_is_not_loaded_to_say_so(http, path, words):
+    store = FakeStore("bert:latest")
+    (bert,) = store.models()
+    bert.__dict__["header"] = replace(bert.header, metadata={"general.architecture": "bert", "bert.pooling_type": 1})
+    body = {"model": "bert", "prompt": "hi", "messages": [{"role": "user", "content": "hi"}]}
+    async with serving(store=store) as served:
+        async with http.post(served.url + path, json=body) as response:
+            assert response.status == 400
+            assert words in await response.text()
+        assert served.engine.loads == 0
 
 
 async def test_an_engine_that_dies_before_the_first_byte_is_a_500(http):

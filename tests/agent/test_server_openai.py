@@ -4,19 +4,12 @@ import asyncio
 import json
 from dataclasses import replace
 
-import aiohttp
 import pytest
 
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, serving, until
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-
-
-@pytest.fixture
-async def http():
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def frames(response):

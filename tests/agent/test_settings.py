@@ -51,6 +51,12 @@ def test_a_port_of_its_own_wins() -> None:
     assert (config.host, config.port) == ("127.0.0.1", 1)
 
 
+def test_an_idle_connection_is_kept_for_some_time() -> None:
+    assert read(VLLAMA_IDLE_TIMEOUT="10m20s").idle_timeout == 620
+    with pytest.raises(ConfigError, match="VLLAMA_IDLE_TIMEOUT is '0': it must be more than 0"):
+        read(VLLAMA_IDLE_TIMEOUT="0")
+
+
 def test_both_cache_types_by_one_variable() -> None:
     engine = read("--cache-type-k", "q4_0", OLLAMA_KV_CACHE_TYPE="q8_0").llama_cpp
     assert (engine.cache_type_k, engine.cache_type_v) == ("q4_0", "q8_0")

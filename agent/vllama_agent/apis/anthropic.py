@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import orjson
 
 from vllama_agent.apis.errors import Failure
@@ -23,6 +25,7 @@ def status(failure: Failure) -> int:
 
 
 def error(failure: Failure) -> bytes:
-    """`{"type": "error", "error": {type, message}}`."""
+    """`{"type": "error", "error": {type, message}, "request_id"}`."""
     kind = TYPES.get(status(failure), "api_error")
-    return orjson.dumps({"type": "error", "error": {"type": kind, "message": failure.message}})
+    told = {"type": kind, "message": failure.message}
+    return orjson.dumps({"type": "error", "error": told, "request_id": f"req_{uuid.uuid4().hex[:24]}"})

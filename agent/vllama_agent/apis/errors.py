@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from vllama_core.errors import Busy, EngineFailed, InvalidRequest, ModelNotFound, NotYet, PromptTooLong, RequestCancelled, VllamaError
 
 STOPPED = "model runner has unexpectedly stopped"
 """What Ollama's clients look for when an engine died."""
+
+
+class Family(StrEnum):
+    """Whose API a route belongs to: it decides the shape of errors."""
+
+    OLLAMA = "Ollama"
+    OPENAI = "OpenAI"
+    ANTHROPIC = "Anthropic"
+
+
+def family_of(path: str) -> Family:
+    """By the path alone, so that routes that do not exist have a family too."""
+    if path.startswith("/v1/messages"):
+        return Family.ANTHROPIC
+    return Family.OPENAI if path.startswith("/v1/") else Family.OLLAMA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

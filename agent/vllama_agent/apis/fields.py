@@ -151,12 +151,16 @@ def seed(value: int | None) -> int | None:
     return None if value is None or value == -1 else value & 0xFFFFFFFF
 
 
+def asks_nothing(value: object) -> bool:
+    """Whether a field that this version cannot honour may pass: absent, null, false, "" or []."""
+    return value is None or value is False or value in ("", [])
+
+
 def refuse_non_empty(body: dict[str, Any], *keys: str) -> None:
-    """Fields that this version cannot honour pass only where they ask for nothing: absent, null, false, "" or [].
+    """Fields that this version cannot honour pass only where they ask for nothing.
 
     :raises NotYet: one asks for something.
     """
     for key in keys:
-        value = body.get(key)
-        if not (value is None or value is False or value == "" or value == []):
+        if not asks_nothing(body.get(key)):
             raise NotYet(key)

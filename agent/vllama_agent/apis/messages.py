@@ -43,7 +43,7 @@ def _items(value: Any) -> list[Any]:
 
 def _ollama_message(item: Any, path: str) -> Message:
     role = _role(item, path)
-    if item.get("images"):
+    if not fields.asks_nothing(item.get("images")):
         raise InvalidRequest(f"{path}.images: images are not yet supported by this version of vllama", field=f"{path}.images")
     extra = _texts(item, path, "thinking", "tool_name", "tool_call_id")
     calls = _tool_calls(item.get("tool_calls"), f"{path}.tool_calls")
@@ -115,6 +115,7 @@ def _tool_call(call: Any, path: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise InvalidRequest(f"{path}.function must be an object with a name", field=f"{path}.function")
+    fields.text(call, "id", f"{path}.")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         try:

@@ -39,7 +39,7 @@ def generate(body: dict[str, Any]) -> Call:
     """
     model = fields.text(body, "model") or ""
     chosen = _common(body, model)
-    if body.get("images"):
+    if not fields.asks_nothing(body.get("images")):
         raise InvalidRequest(f"{fields.shown(model)} does not support vision; images are not yet supported", field="images")
     raw = fields.flag(body, "raw", False)
     request = _generate_request(body, chosen, raw=raw)
@@ -54,7 +54,8 @@ def chat(body: dict[str, Any]) -> Call:
     model = required_model(body)
     chosen = _common(body, model)
     turns = messages.ollama(body.get("messages"))
-    request = GenerateRequest(messages=turns, **_limits(body, chosen)) if turns else None
+    limits = _limits(body, chosen)
+    request = GenerateRequest(messages=turns, **limits) if turns else None
     return _call(body, model, chosen, request, gives_context=False)
 
 
@@ -63,7 +64,8 @@ def required_model(body: dict[str, Any]) -> str:
 
     :raises InvalidRequest: neither is there.
     """
-    model = fields.text(body, "model") or fields.text(body, "name")
+    model, old = fields.text(body, "model"), fields.text(body, "name")
+    model = model or old
     if not model:
         raise InvalidRequest("model is required", field="model")
     return model

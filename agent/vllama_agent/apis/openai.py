@@ -116,9 +116,10 @@ def _include_usage(value: Any) -> bool:
         return False
     if not isinstance(value, dict):
         raise fields.wrong_type("stream_options", "an object", value)
-    if not isinstance(value.get("include_usage") or False, bool):
-        raise fields.wrong_type("stream_options.include_usage", "a boolean", value["include_usage"])
-    return bool(value.get("include_usage"))
+    wanted = value.get("include_usage")
+    if not (wanted is None or isinstance(wanted, bool)):
+        raise fields.wrong_type("stream_options.include_usage", "a boolean", wanted)
+    return bool(wanted)
 
 
 def _limits(body: dict[str, Any], limit: int | None) -> dict[str, Any]:
@@ -194,7 +195,7 @@ def _refuse_chat_extras(body: dict[str, Any]) -> None:
 
 
 def _check_response_format(value: Any) -> None:
-    if value is None or value is False or value == "" or value == []:
+    if fields.asks_nothing(value):
         return
     if not isinstance(value, dict):
         raise fields.wrong_type("response_format", "an object", value)

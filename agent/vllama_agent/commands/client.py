@@ -15,6 +15,8 @@ from vllama_core import address
 from vllama_core.errors import ConfigError, VllamaError
 
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+"""For lists and versions, which need no model: a server that is silent for so long hangs."""
 
 
 class ServerError(VllamaError):
@@ -100,7 +102,8 @@ class Client:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection.connect()
-            connection.sock.settimeout(None)  # a model that loads answers when it is loaded
+            # what is posted may load a model, and that is answered when it is loaded
+            connection.sock.settimeout(ANSWER_SECONDS if method == "GET" else None)
             connection.request(method, self._where.path + path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:

@@ -62,6 +62,8 @@ SETTINGS = (
             help="how long a model may take to load (5m); 0 = any time"),
     Setting(fields=("write_timeout",), variables=("VLLAMA_WRITE_TIMEOUT",), metavar="TIME", parse=values.seconds,
             help="how long a reader may accept no byte before its request is dropped (60s)"),
+    Setting(fields=("idle_timeout",), variables=("VLLAMA_IDLE_TIMEOUT",), metavar="TIME", parse=values.some_seconds,
+            help="how long a connection may take until its next request's headers are there (75s)"),
     Setting(fields=("drain_delay",), flag="--drain-delay", variables=("VLLAMA_DRAIN_DELAY",), metavar="TIME", parse=values.seconds,
             help="how long to keep accepting after SIGTERM, for load balancers that lag (0s)"),
     Setting(fields=("drain_seconds",), flag="--drain-seconds", variables=("VLLAMA_DRAIN_SECONDS",), metavar="TIME", parse=values.seconds,

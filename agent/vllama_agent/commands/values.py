@@ -74,6 +74,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def some_seconds(text: str) -> float:
+    """A duration of more than nothing."""
+    value = seconds(text)
+    if value == 0:
+        raise ValueError("it must be more than 0")
+    return value
+
+
 def seconds_or_never(text: str) -> float:
     """A limit; 0 or less means none, as with Ollama's OLLAMA_LOAD_TIMEOUT."""
     value = durations.parse_seconds(text)

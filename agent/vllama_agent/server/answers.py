@@ -11,11 +11,12 @@ from typing import Any
 
 from aiohttp import web
 
-from vllama_agent.apis import errors, fields
+from vllama_agent.apis import errors, fields, show
 from vllama_agent.engines.base import Delta, Engine, Generation
 from vllama_agent.pool import Artifact
 from vllama_agent.server.gate import MODEL
 from vllama_agent.server.service import Service
+from vllama_core.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,21 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     """The JSON object that was sent.
 
     :raises InvalidRequest: it is none.
+    :raises TooSlow: it did not come in time.
     """
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             body = await request.read()
     except TimeoutError:
         raise errors.TooSlow(f"the request body did not arrive within {BODY_TIMEOUT:g} seconds") from None
+    except web.RequestPayloadError:  # its text may hold a piece of the body
+        raise InvalidRequest("the request body is not what its Content-Encoding or Transfer-Encoding header says") from None
     return fields.parse_object(body)
+
+
+def capabilities(artifact: Artifact) -> frozenset[str]:
+    """What a model's file says that it can do, so that a wrong request loads nothing. Whether it can fill in only an engine knows."""
+    return frozenset(show.capabilities(artifact.header.metadata)) | {"insert"}
 
 
 class Watch:

@@ -1,45 +1,45 @@
-"""Routes, and an app that tests and benchmarks can start with an engine of their own."""
+"""An app that tests and benchmarks can start with an engine of their own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from vllama_agent import auth
-from vllama_agent.apis.errors import NotHere
 from vllama_agent.cors import Origins
 from vllama_agent.drain import Drain
 from vllama_agent.engines.base import Engine
 from vllama_agent.limits import Admission
 from vllama_agent.pool import Pool, Store
-from vllama_agent.server import gate, ollama_routes, openai_routes, probes
+from vllama_agent.server import gate, routes
 from vllama_agent.server.service import Service
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError
 
-LATER = {
-    "POST": (
-        "/api/embed /api/embeddings /api/pull /api/create /api/copy /api/blobs/{digest} "
-        "/v1/embeddings /v1/responses /v1/messages /v1/messages/count_tokens /v1/rerank /v1/audio/transcriptions /tokenize /detokenize"
-    ),
-    "HEAD": "/api/blobs/{digest}",
-    "DELETE": "/api/delete",
-}
-NEVER = {
-    "POST": "/api/push /api/me /api/signout /api/experimental/web_search /api/experimental/web_fetch",
-    "DELETE": "/api/user/keys/{key}",
-}
 BACKLOG = 1024
 """Connections that may wait to be accepted: a burst of clients must not see a refused connection."""
 GOODBYE_SECONDS = 5.0
 """Seconds for the last bytes of ended streams."""
-IDLE_SECONDS = 75.0
-"""Seconds a connection may wait for its next request: longer than most balancers wait, so that they close first."""
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _WithoutBytes(logging.Filter):
+    """aiohttp reports what is no HTTP with a traceback and the bytes themselves, which may be a key or a prompt: here it is one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (http_exceptions.HttpProcessingError, web.RequestPayloadError)):
+            record.msg, record.args, record.exc_info = "a request was no HTTP: %s", (type(error).__name__,), None
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
+
+
+http_log = logging.getLogger("vllama.http")
+http_log.addFilter(_WithoutBytes())
 
 
 def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine]) -> Service:
@@ -62,46 +62,8 @@ def make_app(service: Service) -> web.Application:
     app = web.Application(middlewares=[gate.gate], client_max_size=service.config.max_body_bytes)
     app[gate.SERVICE] = service
     app.on_response_prepare.append(gate.add_headers)
-    app.add_routes(_routes())
+    app.add_routes(routes.definitions())
     return app
-
-
-def _routes() -> list[web.RouteDef]:
-    get, post = web.get, web.post
-    found = [
-        get("/", ollama_routes.root),
-        get("/api/version", ollama_routes.version),
-        get("/api/tags", ollama_routes.tags),
-        get("/api/ps", ollama_routes.ps),
-        get("/api/status", ollama_routes.cloud_status),
-        get("/api/experimental/model-recommendations", ollama_routes.recommendations),
-        post("/api/show", ollama_routes.show_model),
-        post("/api/generate", ollama_routes.generate),
-        post("/api/chat", ollama_routes.chat),
-        get("/v1/models", openai_routes.models),
-        get("/v1/models/{id:.+}", openai_routes.model),
-        post("/v1/chat/completions", openai_routes.chat),
-        post("/v1/completions", openai_routes.completions),
-        get("/livez", probes.livez),
-        get("/readyz", probes.readyz),
-        get("/startupz", probes.startupz),
-        get("/metrics", probes.metrics),
-        get("/load", probes.load),
-    ]
-    for method, paths in LATER.items():
-        found += [web.route(method, path, _absent("{path} is not yet supported by this version of vllama")) for path in paths.split()]
-    for method, paths in NEVER.items():
-        sentence = "{path} belongs to ollama.com's accounts and registry, and is not supported by vllama"
-        found += [web.route(method, path, _absent(sentence)) for path in paths.split()]
-    return found
-
-
-def _absent(sentence: str) -> Handler:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        resource = request.match_info.route.resource
-        raise NotHere(sentence.format(path=resource.canonical if resource is not None else "this route"))
-
-    return answer
 
 
 async def _bind(site: web.TCPSite, host: str, port: int) -> None:
@@ -121,10 +83,11 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     runner = web.AppRunner(
         make_app(service),
         access_log=None,
+        logger=http_log,
         handler_cancellation=True,
         handle_signals=False,
         shutdown_timeout=GOODBYE_SECONDS,
-        keepalive_timeout=IDLE_SECONDS,
+        keepalive_timeout=service.config.idle_timeout,
     )
     await runner.setup()
     try:

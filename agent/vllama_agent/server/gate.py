@@ -12,6 +12,7 @@ from aiohttp import web
 from vllama_agent import auth, cors
 from vllama_agent.apis import anthropic, errors, ollama_replies, openai_replies
 from vllama_agent.drain import Phase
+from vllama_agent.server.delivery import deliver
 from vllama_agent.server.service import Service
 from vllama_core.errors import VllamaError
 
@@ -32,6 +33,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     status = 499
     try:
         response = await _guarded(request, handler)
+        await deliver(request, response, write_timeout=request.app[SERVICE].config.write_timeout)
         status = response.status
         return response
     finally:
@@ -69,11 +71,13 @@ def error_response(path: str, error: BaseException) -> web.Response:
     if failure.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     headers["Content-Type"] = openai_replies.JSON
-    if path.startswith("/v1/messages"):
-        return web.Response(status=anthropic.status(failure), body=anthropic.error(failure), headers=headers)
-    if path.startswith("/v1/"):
-        return web.Response(status=openai_replies.status(failure), body=openai_replies.error(failure), headers=headers)
-    return web.Response(status=failure.status, body=ollama_replies.error(failure.message), headers=headers)
+    match errors.family_of(path):
+        case errors.Family.ANTHROPIC:
+            return web.Response(status=anthropic.status(failure), body=anthropic.error(failure), headers=headers)
+        case errors.Family.OPENAI:
+            return web.Response(status=openai_replies.status(failure), body=openai_replies.error(failure), headers=headers)
+        case errors.Family.OLLAMA:
+            return web.Response(status=failure.status, body=ollama_replies.error(failure.message), headers=headers)
 
 
 def _browser_rules(service: Service, request: web.Request) -> web.Response | None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from vllama_agent.apis import clock, ollama, ollama_replies, show
+from vllama_agent.apis import clock, fields, ollama, ollama_replies, show
 from vllama_agent.engines.base import Engine, Generation, TokenLogprob
 from vllama_agent.pool import Artifact
 from vllama_agent.server import answers
@@ -58,6 +58,7 @@ class _Answer:
         if self._call.request is None and self._call.keep_alive == 0:
             self._service.pool.unload(artifact)
             return self._whole(self._reply.idle("unload"))
+        ollama.require(answers.capabilities(artifact), self._call, verb=self._verb)
         try:
             async with answers.engine_for(self._service, self._request, artifact, keep_alive=self._call.keep_alive) as engine:
                 self._load_seconds = time.perf_counter() - self._started
@@ -172,14 +173,14 @@ async def show_model(request: web.Request) -> web.Response:
     """POST /api/show."""
     body = await answers.body_of(request)
     pool = request.app[SERVICE].pool
-    asked = ollama.required_model(body)
+    asked, verbose = ollama.required_model(body), fields.flag(body, "verbose", False)
     try:
         artifact = pool.find(asked)
     except ModelNotFound as error:
         raise ModelNotFound(show.short_name(asked), str(error).partition("not found: ")[2]) from None
     loaded = next((r.engine.facts for r in pool.residents() if r.artifact.name == artifact.name), None)
     capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.header.metadata)
-    if body.get("verbose"):
+    if verbose:
         # in a thread: it reads every array, and a vocabulary of 262,144 entries would hold up all running answers
         info = await asyncio.to_thread(show.show_object, artifact, verbose=True, capabilities=capabilities)
     else:

@@ -51,6 +51,7 @@ class _Answer:
     async def make(self) -> web.StreamResponse:
         artifact = self._service.pool.find(self._call.model)
         self._model = artifact.name
+        openai.require(answers.capabilities(artifact), self._call)
         try:
             async with answers.engine_for(self._service, self._request, artifact, answers=len(self._wanted)) as engine:
                 if engine.facts is not None:

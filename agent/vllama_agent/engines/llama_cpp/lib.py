@@ -190,7 +190,8 @@ class Model:
 
     def kv_bytes_per_cell(self, config: LlamaCppConfig) -> int:
         """Upper bound of what one token takes in the KV pool, over all layers."""
-        heads = max(1, int(C.llama_model_n_head_kv(self.handle)))
+        # libllama tells the first layer's KV heads; of a hybrid model that layer may be recurrent and have none
+        heads = int(C.llama_model_n_head_kv(self.handle)) or max(1, self.heads)
         width = int(C.llama_model_n_embd(self.handle)) // max(1, self.heads)
         architecture = self.meta("general.architecture") or ""
         key = int(self.meta(f"{architecture}.attention.key_length") or width)

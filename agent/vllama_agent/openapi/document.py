@@ -1,0 +1,167 @@
+"""The OpenAPI 3.1 description of the routes that are served. Pure: a table in, a document out.
+
+https://spec.openapis.org/oas/v3.1.0
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from vllama_agent.apis import errors
+from vllama_agent.apis.errors import Family
+from vllama_agent.openapi import common, ollama, openai
+from vllama_agent.openapi.schema import Schema, ref
+
+VERSION = "3.1.0"
+SCHEMAS: dict[str, Schema] = {**common.SCHEMAS, **ollama.SCHEMAS, **openai.SCHEMAS}
+JSON, TEXT, NDJSON, SSE = "application/json", "text/plain", "application/x-ndjson", "text/event-stream"
+PATTERN = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+"""A path's parameter, as aiohttp writes it."""
+FULL = {Family.OLLAMA: 503, Family.OPENAI: 429, Family.ANTHROPIC: 529}
+WORDS = {
+    400: "The request cannot be honoured; the message names the field.",
+    401: "The API key is missing or not known.",
+    403: "The Host or Origin header is not allowed here; no body.",
+    404: "There is no such model.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    429: "The queue is full, or the server is shutting down.",
+    500: "The engine died or cannot be loaded, or the agent has a defect.",
+    501: "This route is not served by this version.",
+    503: "The queue is full, or the server is shutting down.",
+    529: "The queue is full, or the server is shutting down.",
+}
+RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+ANSWER_HEADERS = {
+    "X-Vllama-Ignored": {"schema": {"type": "string"}, "description": "Options that were not honoured, with commas."},
+    "X-Vllama-Truncated": {"schema": {"type": "string"}, "description": "dropped/asked: the prompt was cut."},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a route takes and gives.
+
+    :ivar path: as aiohttp writes it: ``/v1/models/{id:.+}``.
+    :ivar body: schema of the request's JSON; None = no body is read.
+    :ivar reply: schema of a JSON answer; None = text.
+    :ivar chunk: (media type, schema of its pieces) where the answer may be a stream.
+    :ivar finds: a model is looked up.
+    :ivar probe: needs no key, and is 503 with a reason where the answer is no.
+    :ivar absent: answers 501 and nothing else.
+    """
+
+    method: str
+    path: str
+    summary: str
+    body: str | None = None
+    reply: str | None = None
+    chunk: tuple[str, str] | None = None
+    finds: bool = False
+    probe: bool = False
+    absent: bool = False
+
+
+def document(operations: Iterable[Operation], *, version: str) -> dict[str, Any]:
+    """All of it.
+
+    :param version: of vllama.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        methods = paths.setdefault(plain_path(operation.path), {})
+        methods[operation.method.lower()] = _operation(operation)
+        if operation.method == "GET":
+            methods["head"] = _head(operation)
+    return {
+        "openapi": VERSION,
+        "info": {"title": "vllama", "version": version, "description": "Open language models behind the Ollama and OpenAI APIs."},
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "Only where the server has API keys."}},
+        },
+    }
+
+
+def plain_path(path: str) -> str:
+    """Without the patterns of parameters, which OpenAPI does not know."""
+    return PATTERN.sub(r"{\1}", path)
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    family = errors.family_of(operation.path)
+    made: dict[str, Any] = {
+        "operationId": _identifier(operation.method, operation.path),
+        "summary": operation.summary,
+        "tags": [_tag(operation, family)],
+        "responses": _responses(operation, family),
+    }
+    if parameters := PATTERN.findall(operation.path):
+        made["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters]
+    if operation.body is not None:
+        made["requestBody"] = {"required": True, "content": {JSON: {"schema": ref(operation.body)}}}
+    if operation.probe:
+        made["security"] = []
+    return made
+
+
+def _head(operation: Operation) -> dict[str, Any]:
+    """aiohttp answers HEAD wherever there is a GET: the same without a body."""
+    made = _operation(operation)
+    bare = {status: {"description": response["description"]} for status, response in made["responses"].items()}
+    return made | {"operationId": _identifier("HEAD", operation.path), "responses": bare}
+
+
+def _identifier(method: str, path: str) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", plain_path(path)) or ["root"]
+    return "_".join([method.lower(), *words])
+
+
+def _tag(operation: Operation, family: Family) -> str:
+    own = not operation.path.startswith(("/api/", "/v1/")) and operation.path != "/"
+    return "vllama" if own else family.value
+
+
+def _responses(operation: Operation, family: Family) -> dict[str, Any]:
+    if operation.absent:
+        refusals = [401, 403, 501]
+    elif operation.probe:
+        return {"200": _text("Yes."), "403": {"description": WORDS[403]}, "503": _text("No; the text says why.")}
+    else:
+        refusals = [401, 403, 500]
+        refusals += [404] * operation.finds
+        refusals += [400] * (operation.finds or operation.body is not None)
+        refusals += [408, 413] * (operation.body is not None)
+        refusals += [FULL[family]] * (operation.chunk is not None)
+    answers = {} if operation.absent else {"200": _answer(operation)}
+    return answers | {str(status): _refusal(status, family) for status in sorted(refusals)}
+
+
+def _answer(operation: Operation) -> dict[str, Any]:
+    if operation.reply is None:
+        return _text("The answer.")
+    answer: dict[str, Any] = {"description": "The answer.", "content": {JSON: {"schema": ref(operation.reply)}}}
+    if operation.chunk is not None:
+        media_type, schema = operation.chunk
+        answer["content"][media_type] = {"schema": ref(schema)}
+        answer["headers"] = ANSWER_HEADERS
+    return answer
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {TEXT: {"schema": {"type": "string"}}}}
+
+
+def _refusal(status: int, family: Family) -> dict[str, Any]:
+    made: dict[str, Any] = {"description": WORDS[status]}
+    if status != 403:
+        made["content"] = {JSON: {"schema": ref(f"{family.value}Error")}}
+    if status in FULL.values():
+        made["headers"] = RETRY_AFTER
+    return made

@@ -1,0 +1,135 @@
+"""The description of the API says what is served, no more and no less."""
+
+import json
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+
+from vllama_agent.openapi import document as openapi
+from vllama_agent.server import make_app, make_service
+from vllama_agent.server.gate import PROBES
+from vllama_agent.server.routes import ROUTES
+from vllama_agent.testing import FakeEngine, FakeStore, serving
+from vllama_core.config import AgentConfig
+
+HI = [{"role": "user", "content": "hi"}]
+CALLED = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+@pytest.fixture(scope="module")
+def document():
+    described = openapi.document((route.operation for route in ROUTES), version="1.2.3")
+    return json.loads(orjson.dumps(described))
+
+
+def test_it_is_a_valid_openapi_document(document):
+    validate(document, cls=OpenAPIV31SpecValidator)
+    names = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    assert len(names) == len(set(names))
+
+
+async def test_every_route_and_method_is_described_and_nothing_else(document):
+    service = make_service(AgentConfig(), store=FakeStore("m"), make_engine=lambda _: FakeEngine())
+    routes = {(route.resource.canonical, route.method) for route in make_app(service).router.routes()}
+    assert routes == {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
+
+
+def test_only_probes_are_said_to_need_no_key(document):
+    open_paths = {path for path, methods in document["paths"].items() for operation in methods.values() if operation.get("security") == []}
+    assert open_paths == PROBES
+    assert document["security"] == [{"bearer": []}]
+
+
+async def test_it_needs_a_key_like_any_other_route(http, tmp_path):
+    (tmp_path / "keys").write_text("alpha\n")
+    async with serving(api_key_file=tmp_path / "keys") as served:
+        async with http.get(served.url + "/openapi.json") as response:
+            assert response.status == 401
+        async with http.get(served.url + "/openapi.json", headers={"Authorization": "Bearer alpha"}) as response:
+            assert (response.status, response.content_type) == (200, "application/json")
+            assert (await response.json())["info"]["version"] == served.service.version
+
+
+def operation(document, method, path):
+    methods = document["paths"]["/v1/models/{id}" if path.startswith("/v1/models/") else path]
+    return methods[method.lower()]
+
+
+def check(document, schema, value):
+    Draft202012Validator({**schema, "components": document["components"]}).validate(value)
+
+
+ASKED = [
+    ("GET", "/api/version", None),
+    ("GET", "/api/tags", None),
+    ("GET", "/api/ps", None),
+    ("GET", "/api/status", None),
+    ("GET", "/api/experimental/model-recommendations", None),
+    ("GET", "/v1/models", None),
+    ("GET", "/v1/models/m", None),
+    ("GET", "/v1/models/none", None),
+    ("GET", "/load", None),
+    ("GET", "/openapi.json", None),
+    ("POST", "/api/show", {"name": "m", "verbose": True}),
+    ("POST", "/api/show", {"model": "none"}),
+    ("POST", "/api/generate", {"model": "m"}),
+    ("POST", "/api/generate", {"model": "m", "keep_alive": "5m", "prompt": "hi", "stream": False, "logprobs": True, "top_logprobs": 2}),
+    ("POST", "/api/generate", {"model": "m", "prompt": "hi", "options": {"num_predict": 3, "stop": ["x"], "num_gpu": 1, "seed": None}}),
+    ("POST", "/api/generate", {"model": "m", "prompt": "hi", "_debug_render_only": True}),
+    ("POST", "/api/chat", {"model": "m", "messages": HI, "tools": [], "format": "", "think": False, "logprobs": True}),
+    ("POST", "/api/chat", {"model": "m", "messages": [*HI, {"role": "assistant", "tool_calls": CALLED}], "stream": False}),
+    ("POST", "/api/embed", {}),
+    ("POST", "/api/push", {}),
+    ("DELETE", "/api/delete", {}),
+    ("POST", "/v1/chat/completions", {"model": "m", "messages": HI, "n": 2, "logprobs": True, "top_logprobs": 1}),
+    ("POST", "/v1/chat/completions", {"model": "m", "messages": HI, "stream": True, "stream_options": {"include_usage": True}}),
+    ("POST", "/v1/chat/completions", {"model": "m", "messages": [*HI, {"role": "assistant", "content": None, "tool_calls": CALLED}]}),
+    ("POST", "/v1/chat/completions", {"model": "none", "messages": HI}),
+    ("POST", "/v1/completions", {"model": "m", "prompt": ["a", "b"], "logprobs": 1, "stop": "x", "logit_bias": {"5": 1}}),
+    ("POST", "/v1/completions", {"model": "m", "prompt": [[1], [2]], "stream": True, "logprobs": 0}),
+    ("POST", "/v1/messages", {}),
+    ("POST", "/v1/embeddings", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ASKED, ids=lambda value: value if isinstance(value, str) else "")
+async def test_requests_and_replies_are_as_described(http, document, method, path, body):
+    described = operation(document, method, path)
+    if "requestBody" in described:
+        check(document, described["requestBody"]["content"]["application/json"]["schema"], body)
+    async with serving() as served:
+        async with http.post(served.url + "/api/generate", json={"model": "m"}):
+            pass  # so that /api/ps and /load have something to tell
+        async with http.request(method, served.url + path, json=body) as response:
+            content = described["responses"][str(response.status)]["content"][response.content_type]
+            text = await response.text()
+    pieces = [text]
+    if response.content_type == "application/x-ndjson":
+        pieces = text.splitlines()
+    elif response.content_type == "text/event-stream":
+        pieces = [event.removeprefix("data: ") for event in text.split("\n\n") if event not in ("", "data: [DONE]")]
+    assert pieces
+    for piece in pieces:
+        check(document, content["schema"], json.loads(piece))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ("GenerateRequest", {"prompt": "hi"}),
+        ("GenerateRequest", {"model": "m", "options": {"top_p": 2}}),
+        ("GenerateRequest", {"model": "m", "keep_alive": "300"}),
+        ("GenerateRequest", {"model": "m", "format": "json"}),
+        ("ChatRequest", {"model": "m", "messages": [{"role": "robot"}]}),
+        ("ShowRequest", {"verbose": True}),
+        ("ChatCompletionRequest", {"model": "m", "messages": []}),
+        ("ChatCompletionRequest", {"model": "m", "messages": [{"role": "user"}]}),
+        ("ChatCompletionRequest", {"model": "m", "messages": HI, "n": 0}),
+        ("CompletionRequest", {"model": "m"}),
+    ],
+)
+def test_what_is_refused_is_described_as_wrong(document, schema, value):
+    with pytest.raises(ValidationError):
+        check(document, {"$ref": f"#/components/schemas/{schema}"}, value)

@@ -1,0 +1,92 @@
+"""Clients that are slow on purpose, on sockets of the real server: none holds a connection for ever, and honest ones are not cut."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from vllama_agent.server import answers
+from vllama_agent.testing import FakeEngine, serving, until
+
+HEAD = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n"
+CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+IDLE = 0.3
+
+
+@asynccontextmanager
+async def connection(served):
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def drip(writer):
+    """One byte of a header that never ends, again and again."""
+    writer.write(HEAD + b"X-Endless: ")
+    while not writer.is_closing():
+        writer.write(b"y")
+        await asyncio.sleep(IDLE / 20)
+
+
+async def is_closed(reader):
+    """Whether the server closes the connection without a word, within ten times the limit."""
+    async with asyncio.timeout(IDLE * 10):
+        return await reader.read() == b""
+
+
+async def test_a_connection_that_sends_nothing_is_closed():
+    async with serving(idle_timeout=IDLE) as served, connection(served) as (reader, _):
+        assert await is_closed(reader)
+
+
+@pytest.mark.parametrize("first", [b"", HEAD + b"\r\n"], ids=["at its start", "after an answer"])
+async def test_headers_that_come_a_byte_at_a_time_are_not_waited_for(first):
+    async with serving(idle_timeout=IDLE) as served, connection(served) as (reader, writer):
+        if first:
+            writer.write(first)
+            assert b'"version"' in await reader.readuntil(b"}")
+        dripping = asyncio.create_task(drip(writer))
+        assert await is_closed(reader)
+        dripping.cancel()
+
+
+async def test_an_answer_may_take_longer_than_a_connection_may_idle():
+    async with serving(FakeEngine(delay=IDLE / 4), idle_timeout=IDLE) as served, connection(served) as (reader, writer):
+        begin = asyncio.get_running_loop().time()
+        writer.write(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(CHAT), CHAT))
+        assert b'"done":true' in await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert asyncio.get_running_loop().time() - begin > 2 * IDLE
+        writer.write(HEAD + b"\r\n")
+        assert b"200 OK" in await reader.readline(), "and the connection serves another request"
+
+
+async def test_a_large_answer_that_nobody_reads_is_not_kept(caplog):
+    caplog.set_level("INFO")
+    engine = FakeEngine(pieces=["x" * 1_000_000] * 20)
+    async with serving(engine, write_timeout=IDLE) as served, connection(served) as (_, writer):
+        body = CHAT[:-1] + b',"stream":false}'
+        writer.write(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await until(lambda: "POST /api/chat 499" in caplog.text)
+
+
+async def test_a_large_answer_is_whole_for_a_reader_that_takes_its_time(http):
+    async with serving(FakeEngine(pieces=["x" * 1_000_000] * 20), write_timeout=IDLE) as served:
+        body = json.loads(CHAT) | {"stream": False}
+        async with http.post(served.url + "/api/chat", json=body) as response:
+            text = b""
+            async for piece in response.content.iter_chunked(2_000_000):
+                text += piece
+                await asyncio.sleep(IDLE / 10)
+    assert len(json.loads(text)["message"]["content"]) == 20_000_000
+
+
+async def test_a_body_that_does_not_come_is_told(monkeypatch):
+    monkeypatch.setattr(answers, "BODY_TIMEOUT", IDLE)
+    async with serving() as served, connection(served) as (reader, writer):
+        writer.write(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        assert b"408" in await reader.readline()
+        assert b"did not arrive within" in await reader.readuntil(b"}")
