@@ -1,5 +1,7 @@
 """Which models are loaded: load on first use, one load at a time, unload after idleness, pins.
 
+Models with the same files (a copy, or one with a system prompt of its own) share one engine.
+
 Knows engines by their protocol and models by `Artifact`; knows nothing of HTTP.
 """
 
@@ -50,7 +52,19 @@ class Artifact(Protocol):
     @property
     def header(self) -> GgufHeader: ...
     @property
-    def license(self) -> str | None: ...
+    def license(self) -> tuple[str, ...]: ...
+    @property
+    def engine_key(self) -> tuple[object, ...]: ...
+    @property
+    def adapters(self) -> tuple[Path, ...]: ...
+    @property
+    def template(self) -> str | None: ...
+    @property
+    def system(self) -> str | None: ...
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+    @property
+    def messages(self) -> tuple[dict[str, Any], ...]: ...
     def details(self) -> dict[str, Any]: ...
 
 
@@ -93,7 +107,7 @@ class Pool:
         self._make_engine = make_engine
         self._config = config
         self._revival = revival
-        self._residents: dict[str, Resident] = {}
+        self._residents: dict[tuple[object, ...], Resident] = {}
         self._pinned: dict[str, Artifact] = {}
         self._warm: set[str] = set()
         self._answered: set[str] = set()
@@ -124,6 +138,10 @@ class Pool:
     def residents(self) -> list[Resident]:
         """Loaded models, longest remaining first."""
         return sorted((r for r in self._residents.values() if r.loaded), key=self.seconds_left, reverse=True)
+
+    def resident_of(self, artifact: Artifact) -> Resident | None:
+        """The engine that a model has, loaded or loading, perhaps under the name of another one."""
+        return self._residents.get(artifact.engine_key)
 
     def loading(self) -> list[Resident]:
         """Models that are being loaded."""
@@ -156,7 +174,7 @@ class Pool:
 
     def unload(self, artifact: Artifact) -> None:
         """Unload when the requests that use it are answered. A pinned model of a managed agent stays."""
-        resident = self._residents.get(key_of(artifact.name))
+        resident = self.resident_of(artifact)
         if resident is None or (self._is_pinned(artifact) and self._config.managed):
             return
         resident.keep_alive = 0.0
@@ -166,9 +184,8 @@ class Pool:
     def _resident(self, artifact: Artifact) -> Resident:
         if self._closed:
             raise EngineFailed("the server is shutting down")
-        key = key_of(artifact.name)
-        resident = self._residents.get(key)
-        if resident is not None and (resident.engine.state is EngineState.FAILED or resident.artifact.digest != artifact.digest):
+        resident = self.resident_of(artifact)
+        if resident is not None and resident.engine.state is EngineState.FAILED:
             self._discard(resident)
             resident = None
         if resident is None:
@@ -176,7 +193,7 @@ class Pool:
             loading = self._own(self._load(engine, artifact.name), f"load {artifact.name}")
             resident = Resident(artifact, engine, loading, self._seconds(artifact, None))
             loading.add_done_callback(lambda task: self._load_ended(resident, task))
-            self._residents[key] = resident
+            self._residents[artifact.engine_key] = resident
         return resident
 
     async def _load(self, engine: Engine, name: str) -> None:
@@ -204,7 +221,8 @@ class Pool:
         if error is not None:
             log.error("model failed to load: %s", error, extra={"model": resident.artifact.name})
             self._discard(resident)
-            self._try_again(resident.artifact, str(error))
+            for artifact in self._pins_of(resident.artifact):
+                self._try_again(artifact, str(error))
         elif not resident.users:
             self._rest(resident)
 
@@ -233,11 +251,15 @@ class Pool:
         return math.inf if seconds < 0 else seconds
 
     def _is_pinned(self, artifact: Artifact) -> bool:
-        return self._config.keep_alive is None and key_of(artifact.name) in self._pinned
+        return self._config.keep_alive is None and bool(self._pins_of(artifact))
+
+    def _pins_of(self, artifact: Artifact) -> list[Artifact]:
+        """The pinned models that share its engine."""
+        return [pinned for pinned in self._pinned.values() if pinned.engine_key == artifact.engine_key]
 
     def _rest(self, resident: Resident) -> None:
         """The last user left: unload now, later or never."""
-        if resident.users or self._residents.get(key_of(resident.artifact.name)) is not resident:
+        if resident.users or self.resident_of(resident.artifact) is not resident:
             return
         self._stop_timer(resident)
         loop = asyncio.get_running_loop()
@@ -253,9 +275,8 @@ class Pool:
 
     def _discard(self, resident: Resident) -> None:
         """Forget it at once, so that the next request loads anew, and stop its engine."""
-        key = key_of(resident.artifact.name)
-        if self._residents.get(key) is resident:
-            del self._residents[key]
+        if self.resident_of(resident.artifact) is resident:
+            del self._residents[resident.artifact.engine_key]
             self._stop_timer(resident)
             log.info("unloading model", extra={"model": resident.artifact.name})
             self._own(self._unload(resident), f"unload {resident.artifact.name}")
@@ -296,7 +317,7 @@ class Pool:
     def unready(self) -> str | None:
         """Why this agent should get no requests; None = it should."""
         for key, artifact in self._pinned.items():
-            resident = self._residents.get(key)
+            resident = self.resident_of(artifact)
             if resident is not None and resident.engine.state in (EngineState.RESTARTING, EngineState.FAILED):
                 return f"the engine of {artifact.name} is {resident.engine.state}: {resident.engine.failure or 'it stopped'}"
             if key not in self._warm:
@@ -321,8 +342,8 @@ class Pool:
         """Until `close`: an engine that gave up is tried again. One that never was ready is still being tried."""
         while True:
             await asyncio.sleep(self._revival)
-            for key, artifact in self._pinned.items():
-                resident = self._residents.get(key)
+            for artifact in self._pinned.values():
+                resident = self.resident_of(artifact)
                 if resident is not None and resident.engine.state is EngineState.FAILED:
                     self._try_again(artifact, resident.engine.failure or "it stopped")
 

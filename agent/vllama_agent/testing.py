@@ -250,7 +250,14 @@ class FakeStore:
 
     def __init__(self, *names: str) -> None:
         digests = (hashlib.sha256(name.encode()).hexdigest() for name in names)
-        self._artifacts = {name: FakeArtifact(name=name, digest=digest) for name, digest in zip(names, digests, strict=True)}
+        self._artifacts = {
+            name: FakeArtifact(name=name, digest=digest, files=(Path("/models") / f"{digest}.gguf",))
+            for name, digest in zip(names, digests, strict=True)
+        }
+
+    def add(self, artifact: FakeArtifact) -> None:
+        """One more, or another one of that name."""
+        self._artifacts[artifact.name] = artifact
 
     def models(self) -> list[FakeArtifact]:
         """All of them."""

@@ -11,6 +11,7 @@ import pytest
 
 from vllama_agent.store import Store, demo, files, manifests
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound, VllamaError
+from vllama_core.modelref import ModelName
 
 
 def text(value: str) -> bytes:
@@ -181,3 +182,20 @@ def test_a_model_whose_bytes_are_gone_is_not_there(home: Path, package: SimpleNa
     assert store.models() == []
     with pytest.raises(ModelNotFound):
         store.find("gemma3:270m-base")
+
+
+def test_an_artifact_carries_what_its_manifest_says(home: Path) -> None:
+    content = gguf()
+    digest = hashlib.sha256(content).hexdigest()
+    manifests.blob(home, digest).parent.mkdir(parents=True)
+    manifests.blob(home, digest).write_bytes(content)
+    file = manifests.FileRef(digest=digest, size=len(content))
+    told = {"template": "T", "system": "S", "parameters": {"top_k": 1}, "messages": ({"role": "user", "content": "x"},), "license": ("L",)}
+    source = manifests.Source(kind="created", ref="base:latest")
+    manifest = manifests.Manifest(name=ModelName("m"), files=(file,), projector=file, adapters=(file,), source=source, **told)
+    manifests.write(home, manifest)
+    found = Store(home).find("m")
+    assert {key: getattr(found, key) for key in told} == told
+    assert (found.projector, found.adapters) == (found.files[0], found.files)
+    assert found.digest == manifest.digest != digest
+    assert found.details()["parent_model"] == "base:latest"

@@ -63,7 +63,7 @@ def show_object(artifact: Any, *, verbose: bool, capabilities: list[str]) -> dic
     template = metadata.get("tokenizer.chat_template")
     template = template if isinstance(template, str) else ""
     reply = {
-        "license": artifact.license,
+        "license": "\n".join(artifact.license),
         "modelfile": modelfile(artifact.name, str(artifact.files[0]), template),
         "template": template,
         "details": artifact.details(),

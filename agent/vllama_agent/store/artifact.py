@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,18 @@ class Artifact:
 
     :ivar name: display form, such as ``gemma3:270m-base``.
     :ivar files: a GGUF file, or all files of a split set, the first one first.
-    :ivar digest: 64 hex digits; equal bytes have equal digests (see `files.fingerprint` for files of users).
+    :ivar digest: 64 hex digits; equal models have equal digests (see `manifests.Manifest.digest`, and `files.fingerprint` for files of
+        users).
     :ivar size: bytes of all files.
     :ivar modified_at: with its time zone.
-    :ivar license: a text, where one is known.
+    :ivar projector: the vision projector, where there is one.
+    :ivar adapters: LoRA adapters.
+    :ivar license: texts, where any are known.
+    :ivar template: Jinja text that replaces the file's own.
+    :ivar system: the system prompt of a chat that brings none.
+    :ivar parameters: options by Ollama's names, below those of a request.
+    :ivar messages: turns that stand before those of a request.
+    :ivar parent: the model that this one was created from.
     """
 
     name: str
@@ -29,7 +37,14 @@ class Artifact:
     digest: str
     size: int
     modified_at: datetime
-    license: str | None = None
+    projector: Path | None = None
+    adapters: tuple[Path, ...] = ()
+    license: tuple[str, ...] = ()
+    template: str | None = None
+    system: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    messages: tuple[dict[str, Any], ...] = ()
+    parent: str = ""
 
     @cached_property
     def header(self) -> GgufHeader:
@@ -39,12 +54,22 @@ class Artifact:
         """
         return header.read(self.files[0])
 
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """All files: the model's, its projector's, its adapters'."""
+        return (*self.files, *((self.projector,) if self.projector else ()), *self.adapters)
+
+    @property
+    def engine_key(self) -> tuple[object, ...]:
+        """What an engine is loaded with: models that differ in nothing of this share one engine."""
+        return self.files, self.projector, self.adapters, self.parameters.get("num_ctx")
+
     def details(self) -> dict[str, Any]:
         """The `details` object of Ollama's replies."""
         found = self.header
         family = found.architecture
         details: dict[str, Any] = {
-            "parent_model": "",
+            "parent_model": self.parent,
             "format": "gguf",
             "family": family,
             "families": [family] if family else None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vllama_agent.store import demo, files, manifests
 from vllama_agent.store.artifact import Artifact
+from vllama_agent.store.manifests import Manifest
 from vllama_core import modelref
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound
 from vllama_core.gguf import GgufError
@@ -87,7 +88,7 @@ class Store:
             return None
         stamp = (stat.st_mtime_ns, stat.st_ino)
         known = self._read.get(path)
-        if known is not None and known[0] == stamp and all(file.is_file() for file in known[1].files):
+        if known is not None and known[0] == stamp and all(file.is_file() for file in known[1].weights):
             return known[1]
         artifact = self._load(path, stat.st_mtime)
         if artifact is not None:
@@ -98,20 +99,35 @@ class Store:
         manifest = manifests.read(path)
         if manifest is None:
             return None
-        artifact = Artifact(
-            name=manifest.name.display,
-            files=tuple(manifests.blob(self.home, digest) for digest in manifest.digests),
-            digest=manifest.digests[0],
-            size=manifest.size,
-            modified_at=datetime.fromtimestamp(modified, UTC),
-            license=manifest.license,
-        )
+        artifact = artifact_of(self.home, manifest, modified)
         try:
             artifact.header  # noqa: B018  whoever lists models reads it next, and must not fail
         except (OSError, GgufError) as error:
             log.warning("%s cannot be used (%s); it is left out", artifact.name, error)
             return None
         return artifact
+
+
+def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:
+    """A manifest's model.
+
+    :param modified: seconds since the epoch.
+    """
+    return Artifact(
+        name=manifest.name.display,
+        files=tuple(manifests.located(home, file) for file in manifest.files),
+        digest=manifest.digest,
+        size=manifest.size,
+        modified_at=datetime.fromtimestamp(modified, UTC),
+        projector=manifests.located(home, manifest.projector) if manifest.projector else None,
+        adapters=tuple(manifests.located(home, file) for file in manifest.adapters),
+        license=manifest.license,
+        template=manifest.template,
+        system=manifest.system,
+        parameters=manifest.parameters,
+        messages=manifest.messages,
+        parent=manifest.source.ref if manifest.source.kind == "created" else "",
+    )
 
 
 def _key(name: str) -> str:
