@@ -8,6 +8,9 @@ VllamaError
  ├─ ModelNotFound          no such model here (404)
  ├─ Busy                   a bounded queue is full, or the server drains (503 / 429)
  ├─ EngineFailed           the engine died or cannot start (500)
+ ├─ FetchFailed            a model cannot be fetched: the network, the source, or its bytes (502)
+ │   ├─ AccessDenied       the source wants a token, or an agreement that was not given (403)
+ │   └─ DiskFull           there is no room for it (507)
  └─ RequestCancelled       the caller went away (499)
 
 Messages are sentences for people and go to clients as they are, so they never hold a secret or a prompt. HTTP statuses and JSON
@@ -78,6 +81,18 @@ class Busy(VllamaError):
 
 class EngineFailed(VllamaError):
     """The engine died, or could not be started."""
+
+
+class FetchFailed(VllamaError):
+    """A model cannot be fetched from where it is. What has arrived is kept."""
+
+
+class AccessDenied(FetchFailed):
+    """The source refuses: the sentence says which token is read and how access is got."""
+
+
+class DiskFull(FetchFailed):
+    """There is no room for a model's files."""
 
 
 class RequestCancelled(VllamaError):
