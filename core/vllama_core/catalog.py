@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from vllama_core import quantizations
+from vllama_core import quantization_names
 from vllama_core.errors import ConfigError
 from vllama_core.modelref import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUB_HOST, ModelName, ModelRef
 
@@ -96,7 +96,7 @@ def _taken_apart(tag: str, family: Family) -> tuple[str | None, str | None]:
     if tag in family.sizes:
         return tag, None
     head, _, tail = tag.rpartition("-")
-    quantization = quantizations.parse(tail) if head else quantizations.parse(tag)
+    quantization = quantization_names.parse(tail) if head else quantization_names.parse(tag)
     size = head if head and quantization else (family.latest if quantization else tag)
     for variant in CHAT_VARIANTS:
         size = size.removesuffix(variant)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from vllama_core import quantizations
+from vllama_core import quantization_names
 from vllama_core.errors import ConfigError
 
 DEFAULT_HOST = "registry.ollama.ai"
@@ -85,7 +85,7 @@ def _name_of(found: re.Match[str]) -> ModelName:
         host = DEFAULT_HOST if namespace.casefold() == DEFAULT_NAMESPACE else HUB_HOST
     host = _HOSTS.get(host.casefold(), host)
     if host == HUB_HOST:
-        tag = quantizations.parse(tag) or tag
+        tag = quantization_names.parse(tag) or tag
     tag += f"@{found['revision']}" if found["revision"] else ""
     return ModelName(model=found["model"], tag=tag.replace("/", "-"), namespace=namespace, host=host)
 
@@ -168,9 +168,9 @@ def _hub_ref(found: re.Match[str], text: str) -> HubRef:
         return HubRef(repo, revision=revision)
     if tag.lower().endswith(".gguf"):
         return HubRef(repo, revision=revision, file=tag)
-    quantization = quantizations.parse(tag)
+    quantization = quantization_names.parse(tag)
     if quantization is None:
-        raise ConfigError(f"{text!r}: {tag!r} is neither a quantization, such as {quantizations.DEFAULT}, nor the name of a GGUF file")
+        raise ConfigError(f"{text!r}: {tag!r} is neither a quantization, such as {quantization_names.DEFAULT}, nor the name of a GGUF file")
     return HubRef(repo, quantization=quantization, revision=revision)
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from vllama_core import quantizations
+from vllama_core import quantization_names
 from vllama_core.errors import ConfigError
 
 PUBLISHERS = ("ggml-org", "bartowski", "unsloth", "lmstudio-community", "TheBloke")
@@ -59,19 +59,19 @@ def gguf(paths: Collection[str], *, repo: str, wanted: str | None = None, file: 
         raise NoGguf(f"{repo} has no GGUF file")
     known: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for files in sets.values():
-        known[quantizations.of_file(files[0]) or ""].append(files)
+        known[quantization_names.of_file(files[0]) or ""].append(files)
     named = set(known) - {""}
     if not named:
         return Choice(files=_only(known[""], repo), projector=_projector(paths, known[""][0][0]))
-    asked = wanted or quantizations.DEFAULT
-    taken = quantizations.nearest(asked, named)
+    asked = wanted or quantization_names.DEFAULT
+    taken = quantization_names.nearest(asked, named)
     files = _only(known[taken], repo)
     note = None if taken == asked else f"{repo} has no {asked}; taking {taken}, the nearest {_direction(taken, asked)}"
     return Choice(files=files, projector=_projector(paths, files[0]), quantization=taken, note=note)
 
 
 def _direction(taken: str, asked: str) -> str:
-    return "better one" if quantizations.bits(taken) >= quantizations.bits(asked) else "one that there is"
+    return "better one" if quantization_names.bits(taken) >= quantization_names.bits(asked) else "one that there is"
 
 
 def _is_model(path: str) -> bool:
@@ -96,7 +96,7 @@ def _sets(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def _named(file: str, sets: dict[str, tuple[str, ...]], paths: Collection[str], repo: str) -> Choice:
     for files in sets.values():
         if file.casefold() in (path.casefold() for path in files):
-            return Choice(files=files, projector=_projector(paths, files[0]), quantization=quantizations.of_file(files[0]))
+            return Choice(files=files, projector=_projector(paths, files[0]), quantization=quantization_names.of_file(files[0]))
     if file in paths:
         raise ConfigError(f"{repo}: {file} is no model, or a part of its split set is missing; there are: {_listed(sets.values())}")
     raise ConfigError(f"{repo} has no file {file}; its models are: {_listed(sets.values()) or 'none'}")
@@ -123,7 +123,7 @@ def _projector(paths: Collection[str], model: str) -> str | None:
     for place in (folder, ""):
         here = [path for path in found if path.rpartition("/")[0] == place]
         for quantization in PROJECTORS:
-            if match := next((path for path in here if quantizations.of_file(path) == quantization), None):
+            if match := next((path for path in here if quantization_names.of_file(path) == quantization), None):
                 return match
         if here:
             return here[0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vllama_core import quantizations
+from vllama_core import quantization_names
 from vllama_core.gguf_types import FILE_TYPES
 
 
@@ -25,7 +25,7 @@ from vllama_core.gguf_types import FILE_TYPES
     ],
 )
 def test_file_names_say_it(file: str, quantization: str | None) -> None:
-    assert quantizations.of_file(file) == quantization
+    assert quantization_names.of_file(file) == quantization
 
 
 @pytest.mark.parametrize(
@@ -40,16 +40,16 @@ def test_file_names_say_it(file: str, quantization: str | None) -> None:
     ],
 )
 def test_the_nearest_better_one_is_taken_else_the_best(wanted: str, among: set[str], taken: str) -> None:
-    assert quantizations.nearest(wanted, among) == taken
+    assert quantization_names.nearest(wanted, among) == taken
 
 
 def test_larger_mixes_stand_between_their_base_and_the_next() -> None:
     names = ["Q4_K_M", "Q4_K_L", "Q4_K_XL", "Q5_K_M", "Q6_K", "Q6_K_L", "Q8_0", "Q8_K_XL", "F16"]
-    assert sorted(names, key=quantizations.bits) == names
+    assert sorted(names, key=quantization_names.bits) == names
 
 
 def test_every_quantization_that_a_header_can_name_is_known() -> None:
     """All but those that no hub publishes: experiments with one and two bits, and NVIDIA's four."""
-    unknown = {name for name in FILE_TYPES.values() if quantizations.parse(name) is None}
+    unknown = {name for name in FILE_TYPES.values() if quantization_names.parse(name) is None}
     assert unknown == {"NVFP4", "Q1_0"}
-    assert all(quantizations.bits(known) > 0 for name in FILE_TYPES.values() if (known := quantizations.parse(name)))
+    assert all(quantization_names.bits(known) > 0 for name in FILE_TYPES.values() if (known := quantization_names.parse(name)))
