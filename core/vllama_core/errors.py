@@ -11,6 +11,7 @@ VllamaError
  ├─ FetchFailed            a model cannot be fetched: the network, the source, or its bytes (502)
  │   ├─ AccessDenied       the source wants a token, or an agreement that was not given (403)
  │   └─ DiskFull           there is no room for it (507)
+ ├─ ConversionFailed       a model's files cannot be made into GGUF, or into that quantization (500)
  └─ RequestCancelled       the caller went away (499)
 
 Messages are sentences for people and go to clients as they are, so they never hold a secret or a prompt. HTTP statuses and JSON
@@ -93,6 +94,8 @@ class AccessDenied(FetchFailed):
 
 class DiskFull(FetchFailed):
     """There is no room for a model's files."""
+class ConversionFailed(VllamaError):
+    """Weights could not be converted or quantized; says why and what to try."""
 
 
 class RequestCancelled(VllamaError):

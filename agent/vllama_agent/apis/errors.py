@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vllama_core.errors import Busy, EngineFailed, InvalidRequest, ModelNotFound, NotYet, PromptTooLong, RequestCancelled, VllamaError
+from vllama_core.errors import (
+    Busy,
+    ConversionFailed,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+    NotYet,
+    PromptTooLong,
+    RequestCancelled,
+    VllamaError,
+)
 
 STOPPED = "model runner has unexpectedly stopped"
 """What Ollama's clients look for when an engine died."""
@@ -67,6 +77,8 @@ def failure(error: BaseException) -> Failure:
         case EngineFailed():
             message = text if text.startswith(STOPPED) else f"{STOPPED}: {text}"
             return Failure(status=500, message=message, code="engine_failed")
+        case ConversionFailed():
+            return Failure(status=500, message=text, code="conversion_failed")
         case RequestCancelled():
             return Failure(status=499, message=text)
         case _:
