@@ -72,6 +72,7 @@ def test_what_is_not_certain_is_refused_with_the_way_out(text: str, words: str) 
         "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}",
         "{{- (messages[0]['content'] if x else y) -}}",
         "{%- if messages[0].role == 'system' %}{{ 0.5 }}{% endif %}",
+        "{# such as {{ .Prompt }} or {{/* a note */}} in Go #}{% for m in messages %}{{ m.content }}{% endfor %}",
         "plain text",
         "",
     ],

@@ -55,8 +55,8 @@ _Node = _Text | _Field | _If
 
 
 def is_go(text: str) -> bool:
-    """Whether a template is written in Go's language rather than in Jinja."""
-    return GO.search(text) is not None
+    """Whether a template is written in Go's language rather than in Jinja, whose statements Go does not have."""
+    return "{%" not in text and GO.search(text) is not None
 
 
 def to_jinja(text: str) -> str:

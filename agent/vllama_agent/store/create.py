@@ -125,6 +125,11 @@ def changed(manifest: Manifest, changes: Changes) -> Manifest:
     return replace(manifest, **given, parameters={**manifest.parameters, **(changes.parameters or {})})
 
 
+def renamed(manifest: Manifest, name: ModelName) -> Manifest:
+    """A copy."""
+    return replace(manifest, name=name)
+
+
 def manifest_of(artifact: Artifact, name: ModelName) -> Manifest:
     """A manifest for files that `serve --model` was given. Reads them all: a manifest names bytes by their sha256."""
     found = tuple(

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 from vllama_agent.store import manifests
@@ -17,7 +18,7 @@ RESERVE = 256 << 20
 
 
 class Upload:
-    """One blob in the making. Its calls block; they belong into a thread, one at a time.
+    """One blob in the making. Its calls block and belong into a thread, but for `close`, which may come while a write is still going on.
 
     :param size: bytes that will come, where the client said so.
     :raises NoSpace: they do not fit.
@@ -32,6 +33,7 @@ class Upload:
         self._check_room(size or 0)
         handle, self._scratch = tempfile.mkstemp(dir=self._target.parent, prefix=manifests.SCRATCH)
         self._file = os.fdopen(handle, "wb")
+        self._turn = threading.Lock()
 
     def write(self, data: bytes) -> None:
         """The next bytes.
@@ -39,26 +41,29 @@ class Upload:
         :raises NoSpace: they do not fit.
         """
         self._check_room(len(data))
-        self._hash.update(data)
-        self._file.write(data)
+        with self._turn:
+            self._hash.update(data)
+            self._file.write(data)
 
     def publish(self) -> None:
         """All bytes are here.
 
         :raises InvalidRequest: they are not the promised ones.
         """
-        found = self._hash.hexdigest()
-        if found != self._digest:
-            raise InvalidRequest(f'digest mismatch, expected "sha256:{self._digest}", got "sha256:{found}"', field="digest")
-        self._file.flush()
-        os.fsync(self._file.fileno())  # a power cut after the rename must not leave a name without bytes
-        os.chmod(self._scratch, manifests.READABLE)
-        os.replace(self._scratch, self._target)
+        with self._turn:
+            found = self._hash.hexdigest()
+            if found != self._digest:
+                raise InvalidRequest(f'digest mismatch, expected "sha256:{self._digest}", got "sha256:{found}"', field="digest")
+            self._file.flush()
+            os.fsync(self._file.fileno())  # a power cut after the rename must not leave a name without bytes
+            os.chmod(self._scratch, manifests.READABLE)
+            os.replace(self._scratch, self._target)
 
     def close(self) -> None:
         """Leave nothing behind but what was published."""
-        self._file.close()
-        Path(self._scratch).unlink(missing_ok=True)
+        with self._turn:
+            self._file.close()
+            Path(self._scratch).unlink(missing_ok=True)
 
     def _check_room(self, size: int) -> None:
         free = shutil.disk_usage(self._target.parent).free - RESERVE
