@@ -10,6 +10,7 @@ VllamaError
  ├─ NoSpace                the disk has no room for it (507)
  ├─ Busy                   a bounded queue is full, or the server drains (503 / 429)
  ├─ EngineFailed           the engine died or cannot start (500)
+ ├─ ConversionFailed       a model's files cannot be made into GGUF, or into that quantization (500)
  └─ RequestCancelled       the caller went away (499)
 
 Messages are sentences for people and go to clients as they are, so they never hold a secret or a prompt. HTTP statuses and JSON
@@ -88,6 +89,10 @@ class Busy(VllamaError):
 
 class EngineFailed(VllamaError):
     """The engine died, or could not be started."""
+
+
+class ConversionFailed(VllamaError):
+    """Weights could not be converted or quantized; says why and what to try."""
 
 
 class RequestCancelled(VllamaError):

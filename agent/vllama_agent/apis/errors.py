@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vllama_core.errors import (
     Busy,
     ConfigError,
+    ConversionFailed,
     EngineFailed,
     Forbidden,
     InvalidRequest,
@@ -85,6 +86,8 @@ def failure(error: BaseException) -> Failure:
         case EngineFailed():
             message = text if text.startswith(STOPPED) else f"{STOPPED}: {text}"
             return Failure(status=500, message=message, code="engine_failed")
+        case ConversionFailed():
+            return Failure(status=500, message=text, code="conversion_failed")
         case RequestCancelled():
             return Failure(status=499, message=text)
         case _:
