@@ -8,6 +8,7 @@ Knows engines by their protocol and models by `Artifact`; knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -36,6 +37,12 @@ REVIVAL = 30.0
 """Seconds between looks at the pinned models' engines: one that gave up gets a successor, though no request asks for it."""
 
 
+class Hold(Protocol):
+    """What keeps a loaded model's files from being removed."""
+
+    def release(self) -> None: ...
+
+
 class Artifact(Protocol):
     """A stored model; the store's class has more."""
 
@@ -53,6 +60,7 @@ class Artifact(Protocol):
     def header(self) -> GgufHeader: ...
     @property
     def license(self) -> tuple[str, ...]: ...
+    def hold(self) -> Hold: ...
     @property
     def engine_key(self) -> tuple[object, ...]: ...
     @property
@@ -83,11 +91,14 @@ class Resident:
     artifact: Artifact
     engine: Engine
     loading: asyncio.Task[None]
+    held: Hold
     keep_alive: float
     """Seconds of idleness; infinity = never unloaded."""
     users: int = 0
     idle_since: float = 0.0
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    gone: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set when its engine has stopped."""
 
     @property
     def loaded(self) -> bool:
@@ -181,6 +192,28 @@ class Pool:
         if not resident.users:
             self._rest(resident)
 
+    async def forget(self, artifact: Artifact) -> None:
+        """A model is about to lose its name: no pin holds it any more, and it is unloaded, unless another name has the same engine.
+
+        Waits for the engine's end when nobody uses it; what is in use ends with its last request.
+        """
+        key = key_of(artifact.name)
+        self._pinned.pop(key, None)
+        resident = self.resident_of(artifact)
+        shared = any(other.engine_key == artifact.engine_key and key_of(other.name) != key for other in self.models())
+        if resident is None or shared:
+            return
+        self.unload(artifact)
+        with contextlib.suppress(TimeoutError):  # its files stay until the next collection
+            async with asyncio.timeout(UNLOAD_TIMEOUT):
+                await resident.gone.wait() if not resident.users else None
+
+    def renew(self, artifact: Artifact) -> None:
+        """A name means another model from now on, also where it is pinned."""
+        key = key_of(artifact.name)
+        if key in self._pinned:
+            self._pinned[key] = artifact
+
     def _resident(self, artifact: Artifact) -> Resident:
         if self._closed:
             raise EngineFailed("the server is shutting down")
@@ -189,9 +222,10 @@ class Pool:
             self._discard(resident)
             resident = None
         if resident is None:
+            held = _held(artifact)
             engine = self._make_engine(artifact)
             loading = self._own(self._load(engine, artifact.name), f"load {artifact.name}")
-            resident = Resident(artifact, engine, loading, self._seconds(artifact, None))
+            resident = Resident(artifact, engine, loading, held, self._seconds(artifact, None))
             loading.add_done_callback(lambda task: self._load_ended(resident, task))
             self._residents[artifact.engine_key] = resident
         return resident
@@ -287,6 +321,8 @@ class Pool:
             resident.loading.cancel()
         async with self._one_load:
             await self._stop(resident.engine, resident.artifact.name)
+        resident.held.release()
+        resident.gone.set()
 
     async def _stop(self, engine: Engine, name: str) -> None:
         try:
@@ -349,7 +385,7 @@ class Pool:
 
     async def _keep_trying(self, artifact: Artifact) -> None:
         key, wait = key_of(artifact.name), FIRST_RETRY
-        while True:
+        while key in self._pinned:
             try:
                 await self._warm_up(artifact)
             except (VllamaError, TimeoutError) as error:
@@ -391,6 +427,17 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _held(artifact: Artifact) -> Hold:
+    """Take hold of a model's files before anything is loaded from them.
+
+    :raises EngineFailed: one is not there any more.
+    """
+    try:
+        return artifact.hold()
+    except OSError as error:
+        raise EngineFailed(f"{artifact.name} cannot be loaded: {error.filename}: {error.strerror or error}") from error
 
 
 def key_of(name: str) -> str:

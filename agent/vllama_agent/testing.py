@@ -26,6 +26,7 @@ from vllama_agent.engines.base import (
 )
 from vllama_agent.lifecycle import Event, after
 from vllama_agent.store.artifact import Artifact
+from vllama_agent.store.holds import Hold
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, InvalidRequest, ModelNotFound, PromptTooLong
 from vllama_core.gguf import GgufHeader, Tensor
@@ -243,6 +244,10 @@ class FakeArtifact(Artifact):
     def header(self) -> GgufHeader:
         """The same for all."""
         return HEADER
+
+    def hold(self) -> Hold:
+        """Of nothing."""
+        return Hold(())
 
 
 class FakeStore:

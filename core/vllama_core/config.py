@@ -56,6 +56,8 @@ class AgentConfig:
     no_auth: bool = False
     """Allows binding elsewhere than loopback without keys."""
     home: Path = field(default_factory=lambda: Path("~/.vllama").expanduser())
+    stores: tuple[Path, ...] = ()
+    """Further stores, laid out like `home`, that are only read: a name that `home` lacks is looked up in them, in this order."""
     origins: tuple[str, ...] = ()
     """Further origins that browsers may call from, beside the local ones."""
     keep_alive: float | None = None

@@ -6,6 +6,8 @@ VllamaError
  │   ├─ NotYet             a field this version cannot honour yet (400)
  │   └─ PromptTooLong      the prompt does not fit the context (400)
  ├─ ModelNotFound          no such model here (404)
+ ├─ Forbidden              an operator owns this agent, or the store is read-only (403)
+ ├─ NoSpace                the disk has no room for it (507)
  ├─ Busy                   a bounded queue is full, or the server drains (503 / 429)
  ├─ EngineFailed           the engine died or cannot start (500)
  ├─ FetchFailed            a model cannot be fetched: the network, the source, or its bytes (502)
@@ -70,6 +72,14 @@ class ModelNotFound(VllamaError):
     def __init__(self, name: str, hint: str = "") -> None:
         super().__init__(f"model '{name}' not found" + (f": {hint}" if hint else ""))
         self.name = name
+
+
+class Forbidden(VllamaError):
+    """Nobody may do this here, whoever asks."""
+
+
+class NoSpace(VllamaError):
+    """The disk has no room for it; names both sizes."""
 
 
 class Busy(VllamaError):

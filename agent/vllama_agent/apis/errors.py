@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from vllama_core.errors import (
     Busy,
+    ConfigError,
     ConversionFailed,
     EngineFailed,
+    Forbidden,
     InvalidRequest,
     ModelNotFound,
+    NoSpace,
     NotYet,
     PromptTooLong,
     RequestCancelled,
@@ -62,8 +65,14 @@ def failure(error: BaseException) -> Failure:
             return Failure(status=400, message=text, code="unsupported_parameter", field=error.field)
         case InvalidRequest():
             return Failure(status=400, message=text, field=error.field)
+        case ConfigError():
+            return Failure(status=400, message=text)
         case ModelNotFound():
             return Failure(status=404, message=text, code="model_not_found", field="model")
+        case Forbidden():
+            return Failure(status=403, message=text, code="forbidden")
+        case NoSpace():
+            return Failure(status=507, message=text, code="insufficient_storage")
         case Unauthorized():
             return Failure(status=401, message=text, code="invalid_api_key")
         case TooLarge():

@@ -89,21 +89,22 @@ def parse(value: Any, defaults: Defaults = NONE) -> Options:
     return _translate(checked(merged), header_names(ignored))
 
 
-def checked(options: dict[str, Any]) -> dict[str, Any]:
+def checked(options: dict[str, Any], path: str = "options.") -> dict[str, Any]:
     """The known options, with the types that they have for us.
 
+    :param path: what errors put before a name.
     :raises InvalidRequest: one has a wrong type or a forbidden value.
     """
-    return {name: _check(name, option, options) for name, option in TABLE.items() if options.get(name) is not None}
+    return {name: _check(name, option, options, path) for name, option in TABLE.items() if options.get(name) is not None}
 
 
-def _check(name: str, option: Option, options: dict[str, Any]) -> Any:
-    path = f"options.{name}"
+def _check(name: str, option: Option, options: dict[str, Any], prefix: str) -> Any:
+    path = prefix + name
     match option.kind:
         case "int":
-            return int(fields.number(options, name, low=option.low, high=option.high, path="options.", kind="an integer") or 0)
+            return int(fields.number(options, name, low=option.low, high=option.high, path=prefix, kind="an integer") or 0)
         case "float":
-            return float(fields.number(options, name, low=option.low, high=option.high, path="options.") or 0)
+            return float(fields.number(options, name, low=option.low, high=option.high, path=prefix) or 0)
         case "strings":
             return tuple(s for s in fields.strings(options[name], path) if s)
         case "biases":

@@ -47,7 +47,7 @@ def serve(config: AgentConfig) -> int:
     def make_engine(artifact: Artifact) -> Engine:
         return LlamaCppEngine(files=artifact.files, config=_for(artifact, config.llama_cpp), load_timeout=config.load_timeout)
 
-    return server.run(config, store=Store(config.home), make_engine=make_engine)
+    return server.run(config, store=Store(config.home, config.stores), make_engine=make_engine)
 
 
 def _for(artifact: Any, config: LlamaCppConfig) -> LlamaCppConfig:

@@ -104,3 +104,8 @@ def file(text: str) -> Path:
 def log_level(text: str) -> str:
     """OLLAMA_DEBUG: a boolean, or 2 for more."""
     return "debug" if yes(text) else "info"
+
+
+def paths(text: str) -> tuple[Path, ...]:
+    """Folders with colons between them."""
+    return tuple(Path(part).expanduser() for part in text.split(":") if part)

@@ -16,18 +16,18 @@ from vllama_agent.drain import Drain
 from vllama_agent.engines.base import Engine
 from vllama_agent.limits import Admission
 from vllama_agent.pool import Pool, Store
-from vllama_agent.server import gate, ollama_routes, openai_routes, probes
+from vllama_agent.server import blob_routes, create_routes, gate, manage_routes, ollama_routes, openai_routes, probes
 from vllama_agent.server.service import Service
+from vllama_agent.store.layers import Layers
+from vllama_agent.store.library import Library
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError
 
 LATER = {
     "POST": (
-        "/api/embed /api/embeddings /api/pull /api/create /api/copy /api/blobs/{digest} "
+        "/api/embed /api/embeddings /api/pull "
         "/v1/embeddings /v1/responses /v1/messages /v1/messages/count_tokens /v1/rerank /v1/audio/transcriptions /tokenize /detokenize"
     ),
-    "HEAD": "/api/blobs/{digest}",
-    "DELETE": "/api/delete",
 }
 NEVER = {
     "POST": "/api/push /api/me /api/signout /api/experimental/web_search /api/experimental/web_fetch",
@@ -54,6 +54,7 @@ def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[An
         origins=Origins(config.origins),
         admission=Admission(per_model=config.max_queue, total=config.max_queue_total),
         drain=Drain(),
+        library=Library(Layers(config.home, config.stores)),
     )
 
 
@@ -76,6 +77,11 @@ def _routes() -> list[web.RouteDef]:
         get("/api/status", ollama_routes.cloud_status),
         get("/api/experimental/model-recommendations", ollama_routes.recommendations),
         post("/api/show", ollama_routes.show_model),
+        post("/api/create", create_routes.create),
+        post("/api/copy", manage_routes.copy),
+        web.delete("/api/delete", manage_routes.delete),
+        web.head("/api/blobs/{digest}", blob_routes.exists),
+        post("/api/blobs/{digest}", blob_routes.store),
         post("/api/generate", ollama_routes.generate),
         post("/api/chat", ollama_routes.chat),
         get("/v1/models", openai_routes.models),

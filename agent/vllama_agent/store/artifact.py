@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vllama_agent.store import header
+from vllama_agent.store.holds import Hold
 from vllama_core.gguf import GgufHeader
 
 
@@ -63,6 +64,13 @@ class Artifact:
     def engine_key(self) -> tuple[object, ...]:
         """What an engine is loaded with: models that differ in nothing of this share one engine."""
         return self.files, self.projector, self.adapters, self.parameters.get("num_ctx")
+
+    def hold(self) -> Hold:
+        """Keep its files from being removed.
+
+        :raises OSError: one is not there any more.
+        """
+        return Hold(self.weights)
 
     def details(self) -> dict[str, Any]:
         """The `details` object of Ollama's replies."""

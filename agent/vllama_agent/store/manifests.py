@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,20 @@ def blob(home: Path, digest: str) -> Path:
 def located(home: Path, file: FileRef) -> Path:
     """Where a file's bytes lie."""
     return Path(file.path) if file.path is not None else blob(home, file.digest)
+
+
+def pinned_to(home: Path, manifest: Manifest) -> Manifest:
+    """The same with every file's place in it, so that it means the same bytes in another home."""
+
+    def placed(file: FileRef) -> FileRef:
+        return replace(file, path=str(located(home, file).absolute()))
+
+    return replace(
+        manifest,
+        files=tuple(map(placed, manifest.files)),
+        projector=placed(manifest.projector) if manifest.projector else None,
+        adapters=tuple(map(placed, manifest.adapters)),
+    )
 
 
 def path_of(home: Path, name: ModelName) -> Path:

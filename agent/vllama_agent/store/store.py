@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vllama_agent.store import demo, files, manifests
 from vllama_agent.store.artifact import Artifact
+from vllama_agent.store.layers import Layers
 from vllama_agent.store.manifests import Manifest
 from vllama_core import modelref
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound
@@ -21,19 +22,21 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """The models under `home`, and the files that `resolve` was given.
+    """The models under `home` and in the stores below it, and the files that `resolve` was given.
 
     :param home: `$VLLAMA_HOME`; need not exist.
+    :param below: read-only stores, see `layers.Layers`.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, below: tuple[Path, ...] = ()) -> None:
         self.home = home
+        self.layers = Layers(home, below)
         self._files: dict[str, Artifact] = {}
         self._read: dict[Path, tuple[tuple[int, int], Artifact]] = {}
 
     def models(self) -> list[Artifact]:
         """All of them, newest first. What cannot be read is left out, with a line in the log."""
-        stored = {_key(artifact.name): artifact for artifact in map(self._stored, manifests.paths(self.home)) if artifact}
+        stored = {_key(artifact.name): artifact for artifact in map(self._stored, self.layers.paths()) if artifact}
         return sorted((stored | self._files).values(), key=lambda artifact: artifact.modified_at, reverse=True)
 
     def find(self, name: str) -> Artifact:
@@ -45,7 +48,8 @@ class Store:
         parsed = ModelName.parse(name)
         if parsed is None:
             raise InvalidRequest("invalid model name", field="model")
-        found = self._files.get(parsed.key) or self._stored(manifests.path_of(self.home, parsed))
+        path = self.layers.path_of(parsed)
+        found = self._files.get(parsed.key) or (self._stored(path) if path is not None else None)
         if found is None:
             raise ModelNotFound(name)
         return found
@@ -99,7 +103,7 @@ class Store:
         manifest = manifests.read(path)
         if manifest is None:
             return None
-        artifact = artifact_of(self.home, manifest, modified)
+        artifact = artifact_of(manifests.home_of(path), manifest, modified)
         try:
             artifact.header  # noqa: B018  whoever lists models reads it next, and must not fail
         except (OSError, GgufError) as error:

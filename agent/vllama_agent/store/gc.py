@@ -1,0 +1,90 @@
+"""Bytes that no name needs any more: which they are, and removing them.
+
+A blob is garbage when no manifest of its home names it. It stays while somebody holds it (`holds`), and for an hour after it was written
+or asked for: an upload, or a pull that is half done, has no manifest yet.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllama_agent.store import holds, manifests
+from vllama_core.errors import ConfigError
+
+GRACE = 3600.0
+"""Seconds between an upload or a pull and the manifest that names its bytes, at most."""
+STALE = 86400.0
+"""Seconds after which a scratch file was left by a process that is gone. Uploads and assembled files grow steadily."""
+BLOB = re.compile(r"sha256-[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A file that no name needs."""
+
+    path: Path
+    size: int
+
+
+def named(home: Path) -> set[Path]:
+    """The places of all files that the home's manifests name.
+
+    :raises ConfigError: a manifest cannot be read, so that nobody knows what it needs.
+    """
+    found: set[Path] = set()
+    for path in manifests.paths(home):
+        manifest = manifests.read(path)
+        if manifest is None and path.exists():
+            raise ConfigError(f"{path} cannot be read, so what it needs is unknown and nothing is removed; repair it or delete it")
+        found |= {manifests.located(home, file) for file in manifest.all_files} if manifest else set()
+    return found
+
+
+def unused(home: Path, *, grace: float = GRACE) -> list[Garbage]:
+    """Blobs without a name and scratch files without an owner.
+
+    :param grace: seconds that a blob's last use must lie back.
+    :raises ConfigError: see `named`.
+    """
+    candidates = [*_old(home.glob("blobs/sha256-*"), grace), *_old(_scratch(home), STALE)]
+    needed = named(home)  # after the candidates: what got a name meanwhile is in it
+    return [item for item in candidates if item.path not in needed]
+
+
+def collect(home: Path, *, grace: float = GRACE) -> tuple[list[Garbage], list[Garbage]]:
+    """Remove what `unused` finds; (what is gone, what is in use and stays).
+
+    :raises ConfigError: see `named`.
+    :raises OSError: a file cannot be removed.
+    """
+    return remove(unused(home, grace=grace))
+
+
+def remove(garbage: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
+    """Remove these unless somebody holds them; (what is gone, what stays)."""
+    gone: list[Garbage] = []
+    stays: list[Garbage] = []
+    for item in garbage:
+        with suppress(FileNotFoundError):  # somebody else removed it meanwhile
+            (gone if holds.remove_unused(item.path) else stays).append(item)
+    return gone, stays
+
+
+def _scratch(home: Path) -> Iterator[Path]:
+    for place in ("blobs", "manifests/*/*/*"):
+        yield from home.glob(f"{place}/{manifests.SCRATCH}*")
+
+
+def _old(paths: Iterable[Path], age: float) -> Iterator[Garbage]:
+    latest = time.time() - age
+    for path in paths:
+        with suppress(FileNotFoundError):  # somebody else removed it meanwhile
+            stat = path.stat()
+            ours = path.name.startswith(manifests.SCRATCH) or BLOB.fullmatch(path.name)
+            if ours and path.is_file() and stat.st_mtime <= latest:
+                yield Garbage(path, stat.st_size)
