@@ -11,8 +11,7 @@ VllamaError
  ├─ Busy                   a bounded queue is full, or the server drains (503 / 429)
  ├─ EngineFailed           the engine died or cannot start (500)
  ├─ FetchFailed            a model cannot be fetched: the network, the source, or its bytes (502)
- │   ├─ AccessDenied       the source wants a token, or an agreement that was not given (403)
- │   └─ DiskFull           there is no room for it (507)
+ │   └─ AccessDenied       the source wants a token, or an agreement that was not given (403)
  ├─ ConversionFailed       a model's files cannot be made into GGUF, or into that quantization (500)
  └─ RequestCancelled       the caller went away (499)
 
@@ -102,8 +101,6 @@ class AccessDenied(FetchFailed):
     """The source refuses: the sentence says which token is read and how access is got."""
 
 
-class DiskFull(FetchFailed):
-    """There is no room for a model's files."""
 class ConversionFailed(VllamaError):
     """Weights could not be converted or quantized; says why and what to try."""
 

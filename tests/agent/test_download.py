@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ from vllama_agent.store import claim, download, transfer
 from vllama_agent.store.download import Wanted
 from vllama_agent.store.transfer import Origin
 from vllama_agent.testing import until
-from vllama_core.errors import AccessDenied, DiskFull, FetchFailed
+from vllama_core.errors import AccessDenied, FetchFailed, NoSpace
 
 MIB = 1 << 20
 DATA = random.Random(7).randbytes(20 * MIB)
@@ -268,12 +269,10 @@ async def test_who_loses_its_claim_stops_and_follows(
     assert (tmp_path / "target").read_bytes() == DATA
 
 
-async def test_a_full_disk_is_told_before_anything_is_fetched(
-    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_is_told_before_anything_is_fetched(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=70 * MIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DiskFull, match="20 MB are needed and 73 MB are free"):
+    with pytest.raises(NoSpace, match="20 MB are needed and 73 MB are free"):
         download.check_room([wanted(hub, tmp_path)])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 * MIB))
     download.check_room([wanted(hub, tmp_path)])
@@ -282,7 +281,9 @@ async def test_a_full_disk_is_told_before_anything_is_fetched(
 @asynccontextmanager
 async def small_disk(folder: Path, size: int) -> AsyncIterator[Path]:
     folder.mkdir()
-    made = await asyncio.create_subprocess_exec("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder), stderr=asyncio.subprocess.DEVNULL)
+    made = await asyncio.create_subprocess_exec(
+        "mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder), stderr=asyncio.subprocess.DEVNULL
+    )
     if await made.wait():
         pytest.skip("this user cannot mount a small file system")
     try:
@@ -294,7 +295,7 @@ async def small_disk(folder: Path, size: int) -> AsyncIterator[Path]:
 async def test_a_disk_that_fills_up_keeps_what_has_arrived(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path) -> None:
     async with small_disk(tmp_path / "disk", 12 * MIB) as disk:
         file = wanted(hub, disk)
-        with pytest.raises(DiskFull, match="the disk is full at .*make room and pull again"):
+        with pytest.raises(NoSpace, match="the disk is full at .*make room and pull again"):
             await fetch(session, file)
         assert download.still_needed(file) < len(DATA) - 8 * MIB
         assert not file.target.exists()
@@ -324,5 +325,5 @@ def test_segments_cover_what_is_missing_in_order() -> None:
     assert cut[0] == (0, 3)
     assert cut[1][0] == 50 * MIB
     assert cut[-1][1] == 90 * MIB
-    assert all(end == start for (_, end), (start, _) in zip(cut[1:], cut[2:], strict=False))
+    assert all(end == start for (_, end), (start, _) in itertools.pairwise(cut[1:]))
     assert all(end - start <= transfer.LARGEST_SEGMENT for start, end in transfer.segments([(0, 200 << 30)], 8))

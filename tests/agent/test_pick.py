@@ -98,7 +98,13 @@ def test_repositories_are_asked_in_order() -> None:
 
 
 def test_a_snapshot_has_weights_configuration_and_tokenizer_and_nothing_else() -> None:
-    files = ["README.md", "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    files = [
+        "README.md",
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    ]
     more = ["consolidated.safetensors", "pytorch_model.bin", "original/params.json", "onnx/model.onnx", "tokenizer.model", "run.py"]
     assert pick.snapshot(files + more, repo="a/b") == (
         "config.json",

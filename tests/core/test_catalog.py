@@ -36,7 +36,9 @@ def test_names_that_people_type(text: str, gguf: str, quantization: str | None) 
     assert (found.gguf, found.quantization) == (gguf, quantization)
 
 
-@pytest.mark.parametrize("text", ["llama3.2:90b", "nothing", "alice/llama3.2", "ollama.com/alice/llama3.2", "gemma3:270m-base", "qwen3:8b-text"])
+@pytest.mark.parametrize(
+    "text", ["llama3.2:90b", "nothing", "alice/llama3.2", "ollama.com/alice/llama3.2", "gemma3:270m-base", "qwen3:8b-text"]
+)
 def test_names_that_stand_for_nothing_here(text: str) -> None:
     """`gemma3:270m-base` is the demo model, which no repository holds; a base model (`-text`) is not the one that chats."""
     assert entry(text) is None
@@ -68,7 +70,12 @@ def test_every_name_of_it_is_a_name_and_every_repository_one_of_the_hub() -> Non
 def test_a_users_catalogue_adds_sizes_and_wins() -> None:
     mine = catalog.parse("qwen3:\n  latest: 4b\n  sizes:\n    4b: me/qwen\n    mine: [me/gguf, me/original]\n", where="mine")
     both = mine.over(catalog.builtin())
-    for text, gguf in (("qwen3", "me/qwen"), ("qwen3:mine", "me/gguf"), ("qwen3:8b", "unsloth/Qwen3-8B-GGUF"), ("phi4", "bartowski/phi-4-GGUF")):
+    for text, gguf in (
+        ("qwen3", "me/qwen"),
+        ("qwen3:mine", "me/gguf"),
+        ("qwen3:8b", "unsloth/Qwen3-8B-GGUF"),
+        ("phi4", "bartowski/phi-4-GGUF"),
+    ):
         name = ModelName.parse(text)
         assert name is not None
         found = both.find(name)

@@ -140,7 +140,23 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
 
 
 PIECES = st.sampled_from(
-    ["hf.co/", "https://", "huggingface.co/", "ollama.com/", "library/", "a/", "b", ":", "@", "Q4_K_M", "latest", ".gguf", "main", "?x", "/"]
+    [
+        "hf.co/",
+        "https://",
+        "huggingface.co/",
+        "ollama.com/",
+        "library/",
+        "a/",
+        "b",
+        ":",
+        "@",
+        "Q4_K_M",
+        "latest",
+        ".gguf",
+        "main",
+        "?x",
+        "/",
+    ]
 )
 
 

@@ -70,8 +70,9 @@ class Repo:
     """Git's hash and, for large files, the sha256."""
 
     def __post_init__(self) -> None:
-        self.sums = {path: (content.sha1() if content.size < LARGE else content.sha256()[:40], content.sha256() if content.size >= LARGE else None)
-                     for path, content in self.files.items()}  # fmt: skip
+        for path, content in self.files.items():
+            sha256 = content.sha256() if content.size >= LARGE else None
+            self.sums[path] = (sha256[:40] if sha256 else content.sha1(), sha256)
         self.commit = hashlib.sha1(repr(sorted(self.sums.items())).encode()).hexdigest()
 
 

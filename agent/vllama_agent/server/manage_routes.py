@@ -68,7 +68,9 @@ def check_name(service: Service, name: ModelName) -> None:
             taken = service.pool.find(name.display)
         except ModelNotFound:
             return
-        raise InvalidRequest(f"{taken.name} is the name of {taken.files[0]}, which `serve --model` was given; choose another", field="model")
+        raise InvalidRequest(
+            f"{taken.name} is the name of {taken.files[0]}, which `serve --model` was given; choose another", field="model"
+        )
 
 
 async def manifest_of(service: Service, asked: str, *, name: ModelName) -> Manifest:

@@ -22,10 +22,10 @@ import aiohttp
 
 from vllama_agent.store import journal
 from vllama_agent.store.claim import BEAT_SECONDS, Claim
-from vllama_agent.store.partial import Partial
+from vllama_agent.store.partial import HASH_BYTES, Partial, digest_for
 from vllama_agent.store.transfer import STREAMS, Origin, Transfer
 from vllama_core import human
-from vllama_core.errors import DiskFull, FetchFailed
+from vllama_core.errors import FetchFailed, NoSpace
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Wanted:
     :ivar partials: a folder on the same file system for files on their way.
     :ivar checksum: sha256 in hexadecimal, or git's blob hash where the hub has only that.
     :ivar size: bytes.
+    :ivar pointer: another name that the file has, or may have alone: a hub's cache on a file system without links.
     """
 
     target: Path
@@ -53,17 +54,40 @@ class Wanted:
     origin: Origin
     checksum: str
     size: int
+    pointer: Path | None = None
 
 
 OnBytes = Callable[[int], None]
 
 
 def is_here(wanted: Wanted) -> bool:
-    """Whether the target is there with the right size. What it holds was checked before it appeared; `verify` looks again."""
+    """Whether the file is there with the right size. What it holds was checked before it appeared; `remove_damaged` looks again."""
+    return any(_size(path) == wanted.size for path in (wanted.target, wanted.pointer) if path is not None)
+
+
+def _size(path: Path) -> int:
     try:
-        return wanted.target.stat().st_size == wanted.size
+        return path.stat().st_size
     except OSError:
+        return -1
+
+
+def remove_damaged(wanted: Wanted) -> bool:
+    """Hash a file that is there, and remove it if it is not what it should be. Blocks for as long as reading it takes."""
+    path = next((path for path in (wanted.target, wanted.pointer) if path is not None and path.is_file()), None)
+    if path is None or checksum_of(path, like=wanted.checksum) == wanted.checksum:
         return False
+    path.resolve().unlink()
+    return True
+
+
+def checksum_of(path: Path, *, like: str = "") -> str:
+    """A file's checksum: its sha256, or git's blob hash where `like` is one. Blocks."""
+    digest = digest_for(like, path.stat().st_size)
+    with open(path, "rb") as file:
+        while data := file.read(HASH_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def still_needed(wanted: Wanted) -> int:
@@ -76,7 +100,7 @@ def still_needed(wanted: Wanted) -> int:
 def check_room(files: list[Wanted]) -> None:
     """Before anything is fetched, rather than after an hour.
 
-    :raises DiskFull: names how much is missing, and where.
+    :raises NoSpace: names how much is missing, and where.
     """
     needed: dict[int, tuple[Path, int]] = {}
     for wanted in files:
@@ -86,7 +110,7 @@ def check_room(files: list[Wanted]) -> None:
     for folder, size in needed.values():
         free = shutil.disk_usage(folder).free
         if size and size + SPARE_BYTES > free:
-            raise DiskFull(f"{human.size(size)} are needed and {human.size(free)} are free at {folder}; make room, or name another place")
+            raise NoSpace(f"{human.size(size)} are needed and {human.size(free)} are free at {folder}; make room, or name another place")
 
 
 async def fetch(session: aiohttp.ClientSession, wanted: Wanted, *, on_bytes: OnBytes, streams: int = STREAMS, unit: float = 1.0) -> None:
@@ -119,9 +143,7 @@ async def fetch(session: aiohttp.ClientSession, wanted: Wanted, *, on_bytes: OnB
     on_bytes(wanted.size)
 
 
-async def _lead(
-    session: aiohttp.ClientSession, wanted: Wanted, claim: Claim, *, on_bytes: OnBytes, streams: int, unit: float
-) -> None:
+async def _lead(session: aiohttp.ClientSession, wanted: Wanted, claim: Claim, *, on_bytes: OnBytes, streams: int, unit: float) -> None:
     folder = wanted.partials / wanted.checksum
     with _partial(_adopted(folder, claim.owner.token), wanted) as partial:
         on_bytes(partial.completed)

@@ -82,9 +82,7 @@ class Hub:
         """As huggingface_hub reads it."""
         from huggingface_hub import constants, get_token
 
-        return cls(
-            endpoint=constants.ENDPOINT, cache=Path(constants.HF_HUB_CACHE), token=get_token(), offline=constants.is_offline_mode()
-        )
+        return cls(endpoint=constants.ENDPOINT, cache=Path(constants.HF_HUB_CACHE), token=get_token(), offline=constants.is_offline_mode())
 
     async def repository(self, name: str, revision: str | None = None) -> Repository:
         """What a repository holds.
@@ -151,13 +149,6 @@ class Hub:
         """Where a file has its name in the cache."""
         return self.folder(repository.name) / "snapshots" / repository.commit / file.path
 
-    def is_cached(self, repository: Repository, file: RemoteFile) -> bool:
-        """Whether a file is there, whichever tool brought it."""
-        try:
-            return self.pointer(repository, file).stat().st_size == file.size
-        except OSError:
-            return False
-
     def wanted(self, repository: Repository, file: RemoteFile) -> Wanted:
         """A file as a download into the cache."""
         path = quote(file.path)
@@ -170,6 +161,7 @@ class Hub:
             origin=Origin(url, headers, denied=self.denied(repository.name)),
             checksum=file.checksum,
             size=file.size,
+            pointer=self.pointer(repository, file),
         )
 
     def link(self, repository: Repository, file: RemoteFile) -> Path:

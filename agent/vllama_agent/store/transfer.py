@@ -22,7 +22,7 @@ import aiohttp
 from vllama_agent.store.partial import Partial
 from vllama_agent.store.ranges import Range
 from vllama_core import human
-from vllama_core.errors import AccessDenied, DiskFull, FetchFailed
+from vllama_core.errors import AccessDenied, FetchFailed, NoSpace
 
 STREAMS = 8
 """Requests at once for one file: one stream seldom fills a fast line, more make sources refuse."""
@@ -115,7 +115,7 @@ class Transfer:
         """Fetch everything that is missing; the file's checksum.
 
         :raises FetchFailed: the source does not give the bytes.
-        :raises DiskFull: there is no room.
+        :raises NoSpace: there is no room.
         """
         try:
             try:
@@ -190,7 +190,9 @@ class Transfer:
         if status == 206:
             begin, size = content_range(response.headers.get("Content-Range", ""))
             if begin != start or size not in (None, self._partial.size):
-                raise FetchFailed(f"{self._origin.shown} sent bytes {begin} of {size}; bytes {start} of {self._partial.size} were asked for")
+                raise FetchFailed(
+                    f"{self._origin.shown} sent bytes {begin} of {size}; bytes {start} of {self._partial.size} were asked for"
+                )
             self._direct = str(response.url) if response.history else None
             return
         was_direct, self._direct = self._direct is not None, None
@@ -231,7 +233,7 @@ class Transfer:
         seconds = min(FIRST_PAUSE * 2 ** ((self._failures - 1) // self._streams), LAST_PAUSE)
         await asyncio.sleep(max(again.pause, seconds * random.uniform(0.5, 1.0)) * self._unit)
 
-    def _told(self, group: BaseExceptionGroup) -> BaseException:
+    def _told(self, group: BaseExceptionGroup[BaseException]) -> BaseException:
         """One error for all streams: the first that says what is wrong."""
         leaves = _leaves(group)
         for error in leaves:
@@ -242,7 +244,7 @@ class Transfer:
             return group
         if disk.errno in (errno.ENOSPC, errno.EDQUOT):
             folder = self._partial.path.parent
-            return DiskFull(f"the disk is full at {folder}: make room and pull again, what has arrived is kept")
+            return NoSpace(f"the disk is full at {folder}: make room and pull again, what has arrived is kept")
         return FetchFailed(f"{disk.filename or self._partial.path}: {disk.strerror or disk}")
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -275,7 +277,7 @@ def retry_after(text: str, now: datetime) -> float:
         return 0.0
 
 
-def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     found: list[BaseException] = []
     for error in group.exceptions:
         found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
