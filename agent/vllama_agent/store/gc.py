@@ -7,6 +7,7 @@ or asked for: an upload, or a pull that is half done, has no manifest yet.
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -71,8 +72,15 @@ def remove(garbage: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
     stays: list[Garbage] = []
     for item in garbage:
         with suppress(FileNotFoundError):  # somebody else removed it meanwhile
-            (gone if holds.remove_unused(item.path) else stays).append(item)
+            (gone if _remove(item.path) else stays).append(item)
     return gone, stays
+
+
+def _remove(path: Path) -> bool:
+    if not path.is_dir():
+        return holds.remove_unused(path)
+    shutil.rmtree(path)
+    return True
 
 
 def _scratch(home: Path) -> Iterator[Path]:
@@ -84,7 +92,7 @@ def _old(paths: Iterable[Path], age: float) -> Iterator[Garbage]:
     latest = time.time() - age
     for path in paths:
         with suppress(FileNotFoundError):  # somebody else removed it meanwhile
-            stat = path.stat()
-            ours = path.name.startswith(manifests.SCRATCH) or BLOB.fullmatch(path.name)
-            if ours and path.is_file() and stat.st_mtime <= latest:
-                yield Garbage(path, stat.st_size)
+            if BLOB.fullmatch(path.name) or path.name.startswith(manifests.SCRATCH):
+                stats = [path.stat(), *(inner.lstat() for inner in path.rglob("*"))]
+                if max(stat.st_mtime for stat in stats) <= latest:
+                    yield Garbage(path, sum(stat.st_size for stat in stats))
