@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vllama_agent.store import Store, demo, files, manifests
+from vllama_agent.store import Store, briefs, demo, files, header, manifests
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound, VllamaError
 from vllama_core.modelref import ModelName
 
@@ -186,3 +186,47 @@ def test_an_artifact_carries_what_its_manifest_says(home: Path, gguf) -> None:
     assert (found.projector, found.adapters) == (found.files[0], found.files)
     assert found.digest == manifest.digest != digest
     assert found.details()["parent_model"] == "base:latest"
+
+
+def test_a_list_reads_a_header_once_in_the_life_of_a_file(home: Path, gguf, put, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    read = header.read
+    monkeypatch.setattr(header, "read", lambda path: reads.append(path) or read(path))
+    content = gguf(llama__context_length=7, tokenizer__chat_template="x" * 100)
+    digest = put(home, content, "one")
+    put(home, content, "two")
+    first = [model.details() for model in Store(home).models()]
+    again = [model.details() for model in Store(home).models()]
+    assert first == again
+    assert [details["context_length"] for details in again] == [7, 7]
+    assert [details["parameter_size"] for details in again] == ["32", "32"]
+    assert reads == [manifests.blob(home, digest)]
+    assert "xxx" not in briefs.path_of(home, digest).read_text()
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"version": 1}', '{"version": 99}', "[]"])
+def test_a_broken_brief_is_made_anew(home: Path, gguf, put, broken: str) -> None:
+    digest = put(home, gguf(llama__context_length=7), "m")
+    wanted = Store(home).find("m").details()
+    briefs.path_of(home, digest).write_text(broken)
+    assert Store(home).find("m").details() == wanted
+
+
+def test_a_file_that_was_cut_off_is_left_out(home: Path, gguf, put, caplog: pytest.LogCaptureFixture) -> None:
+    digest = put(home, gguf(), "m")
+    assert len(Store(home).models()) == 1
+    manifests.blob(home, digest).write_bytes(gguf()[:-1])
+    assert Store(home).models() == []
+    assert "should have" in caplog.text
+
+
+def test_a_name_means_the_first_stores_model(tmp_path: Path, gguf, put) -> None:
+    home, first, second = tmp_path / "home", tmp_path / "a", tmp_path / "b"
+    put(first, gguf(), "both", system="first")
+    put(second, gguf(), "both", system="second")
+    put(second, gguf(), "only", system="second")
+    store = Store(home, (tmp_path / "not mounted", first, second))
+    assert {model.name: model.system for model in store.models()} == {"both:latest": "first", "only:latest": "second"}
+    assert store.find("both").system == "first"
+    put(home, gguf(), "both", system="mine")
+    assert store.find("both").system == "mine"
