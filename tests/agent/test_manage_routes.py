@@ -301,6 +301,15 @@ async def test_a_loaded_model_is_unloaded_before_it_is_deleted(bench, gguf, put)
     assert bench.pool.unready() is None
 
 
+async def test_a_model_that_is_just_being_unloaded_is_waited_for(bench, gguf, put) -> None:
+    """`ollama rm` asks for the unloading first, by a request of its own."""
+    put(bench.home, gguf(), "m")
+    await bench.api("POST", "/api/generate", {"model": "m"})
+    await bench.api("POST", "/api/generate", {"model": "m", "keep_alive": 0})
+    assert (await bench.api("DELETE", "/api/delete", {"model": "m"}))[0] == 200
+    assert left_in(bench.home) == []
+
+
 async def test_deleting_one_of_two_names_leaves_the_engine_alone(bench, gguf, put) -> None:
     put(bench.home, gguf(), "one")
     put(bench.home, gguf(), "two")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ollama
 import pytest
+
 import tiny_gguf
 
 ROOT = Path(__file__).resolve().parents[2]
