@@ -59,6 +59,8 @@ class Artifact(Protocol):
     @property
     def header(self) -> GgufHeader: ...
     @property
+    def brief(self) -> GgufHeader: ...
+    @property
     def license(self) -> tuple[str, ...]: ...
     def hold(self) -> Hold: ...
     @property
@@ -119,6 +121,7 @@ class Pool:
         self._config = config
         self._revival = revival
         self._residents: dict[tuple[object, ...], Resident] = {}
+        self._leaving: set[Resident] = set()
         self._pinned: dict[str, Artifact] = {}
         self._warm: set[str] = set()
         self._answered: set[str] = set()
@@ -199,14 +202,13 @@ class Pool:
         """
         key = key_of(artifact.name)
         self._pinned.pop(key, None)
-        resident = self.resident_of(artifact)
-        shared = any(other.engine_key == artifact.engine_key and key_of(other.name) != key for other in self.models())
-        if resident is None or shared:
+        if any(other.engine_key == artifact.engine_key and key_of(other.name) != key for other in self.models()):
             return
         self.unload(artifact)
         with contextlib.suppress(TimeoutError):  # its files stay until the next collection
             async with asyncio.timeout(UNLOAD_TIMEOUT):
-                await resident.gone.wait() if not resident.users else None
+                for resident in [leaving for leaving in self._leaving if leaving.artifact.engine_key == artifact.engine_key]:
+                    await resident.gone.wait()
 
     def renew(self, artifact: Artifact) -> None:
         """A name means another model from now on, also where it is pinned."""
@@ -313,6 +315,7 @@ class Pool:
             del self._residents[resident.artifact.engine_key]
             self._stop_timer(resident)
             log.info("unloading model", extra={"model": resident.artifact.name})
+            self._leaving.add(resident)
             self._own(self._unload(resident), f"unload {resident.artifact.name}")
 
     async def _unload(self, resident: Resident) -> None:
@@ -322,6 +325,7 @@ class Pool:
         async with self._one_load:
             await self._stop(resident.engine, resident.artifact.name)
         resident.held.release()
+        self._leaving.discard(resident)
         resident.gone.set()
 
     async def _stop(self, engine: Engine, name: str) -> None:

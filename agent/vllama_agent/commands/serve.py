@@ -55,7 +55,7 @@ def _for(artifact: Any, config: LlamaCppConfig) -> LlamaCppConfig:
     asked = artifact.parameters.get("num_ctx")
     if not asked or config.ctx_size is not None:
         return config
-    return replace(config, ctx_size=min(asked, artifact.header.context_length or asked))
+    return replace(config, ctx_size=min(asked, artifact.brief.context_length or asked))
 
 
 def _require_engine() -> None:

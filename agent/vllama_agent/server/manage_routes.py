@@ -82,7 +82,7 @@ async def manifest_of(service: Service, asked: str, *, name: ModelName) -> Manif
     stored = await asyncio.to_thread(service.library.layers.manifest, parsed(asked))
     if stored is not None:
         return create.renamed(stored, name)
-    return await asyncio.to_thread(create.manifest_of, artifact, name)
+    return await asyncio.to_thread(create.manifest_of, name, artifact.files, license_texts=artifact.license)
 
 
 async def publish(service: Service, manifest: Manifest) -> None:

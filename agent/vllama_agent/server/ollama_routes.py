@@ -149,7 +149,7 @@ def _tag_extras(artifact: Artifact) -> dict[str, Any]:
         "size": artifact.size,
         "digest": artifact.digest,
         "details": artifact.details(),
-        "capabilities": show.capabilities(artifact.header.metadata),
+        "capabilities": show.capabilities(artifact.brief.metadata),
     }
 
 
@@ -182,7 +182,7 @@ async def show_model(request: web.Request) -> web.Response:
         raise ModelNotFound(show.short_name(asked), str(error).partition("not found: ")[2]) from None
     resident = pool.resident_of(artifact)
     loaded = resident.engine.facts if resident is not None else None
-    capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.header.metadata)
+    capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.brief.metadata)
     if body.get("verbose"):
         # in a thread: it reads every array, and a vocabulary of 262,144 entries would hold up all running answers
         info = await asyncio.to_thread(show.show_object, artifact, verbose=True, capabilities=capabilities)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vllama_agent.store import header
+from vllama_agent.store import briefs, header
 from vllama_agent.store.holds import Hold
 from vllama_core.gguf import GgufHeader
 
@@ -31,6 +31,7 @@ class Artifact:
     :ivar parameters: options by Ollama's names, below those of a request.
     :ivar messages: turns that stand before those of a request.
     :ivar parent: the model that this one was created from.
+    :ivar kept_brief: see `brief`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Artifact:
     parameters: dict[str, Any] = field(default_factory=dict)
     messages: tuple[dict[str, Any], ...] = ()
     parent: str = ""
+    kept_brief: GgufHeader | None = None
 
     @cached_property
     def header(self) -> GgufHeader:
@@ -54,6 +56,22 @@ class Artifact:
         :raises GgufError: it is not readable as one.
         """
         return header.read(self.files[0])
+
+    @cached_property
+    def brief(self) -> GgufHeader:
+        """The header without arrays and tensors; the store has it at hand.
+
+        :raises GgufError: the header is not readable.
+        """
+        return self.kept_brief or briefs.of(self.header)
+
+    @cached_property
+    def projector_header(self) -> GgufHeader | None:
+        """The projector's header; None: there is no projector.
+
+        :raises GgufError: it is not readable as one.
+        """
+        return header.read(self.projector) if self.projector is not None else None
 
     @property
     def weights(self) -> tuple[Path, ...]:
@@ -74,7 +92,7 @@ class Artifact:
 
     def details(self) -> dict[str, Any]:
         """The `details` object of Ollama's replies."""
-        found = self.header
+        found = self.brief
         family = found.architecture
         details: dict[str, Any] = {
             "parent_model": self.parent,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vllama_agent.store import files, header, manifests
-from vllama_agent.store.artifact import Artifact
 from vllama_agent.store.library import Library
 from vllama_agent.store.manifests import FileRef, Manifest, Source
 from vllama_core.errors import InvalidRequest
@@ -130,12 +129,10 @@ def renamed(manifest: Manifest, name: ModelName) -> Manifest:
     return replace(manifest, name=name)
 
 
-def manifest_of(artifact: Artifact, name: ModelName) -> Manifest:
-    """A manifest for files that `serve --model` was given. Reads them all: a manifest names bytes by their sha256."""
-    found = tuple(
-        FileRef(digest=sha256_of(path), size=path.stat().st_size, name=path.name, path=str(path.absolute())) for path in artifact.files
-    )
-    return Manifest(name=name, files=found, source=Source(kind="imported", ref=str(artifact.files[0])), license=artifact.license)
+def manifest_of(name: ModelName, paths: Sequence[Path], *, license_texts: tuple[str, ...]) -> Manifest:
+    """A manifest for files of a user, which stay where they are. Reads them all: a manifest names bytes by their sha256."""
+    found = tuple(FileRef(digest=sha256_of(path), size=path.stat().st_size, name=path.name, path=str(path.absolute())) for path in paths)
+    return Manifest(name=name, files=found, source=Source(kind="imported", ref=str(paths[0])), license=license_texts)
 
 
 def sha256_of(path: Path) -> str:

@@ -7,20 +7,22 @@ or asked for: an upload, or a pull that is half done, has no manifest yet.
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllama_agent.store import holds, manifests
+from vllama_agent.store import briefs, holds, manifests
 from vllama_core.errors import ConfigError
 
 GRACE = 3600.0
 """Seconds between an upload or a pull and the manifest that names its bytes, at most."""
 STALE = 86400.0
 """Seconds after which a scratch file was left by a process that is gone. Uploads and assembled files grow steadily."""
-BLOB = re.compile(r"sha256-[0-9a-f]{64}")
+OURS = re.compile(r"sha256-[0-9a-f]{64}|[0-9a-f]{64}\.json|" + re.escape(manifests.SCRATCH) + ".*")
+"""Names of files that we make; others are left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Garbage:
 
 
 def named(home: Path) -> set[Path]:
-    """The places of all files that the home's manifests name.
+    """The places of all files that the home's manifests name, and of their kept headers.
 
     :raises ConfigError: a manifest cannot be read, so that nobody knows what it needs.
     """
@@ -41,7 +43,8 @@ def named(home: Path) -> set[Path]:
         manifest = manifests.read(path)
         if manifest is None and path.exists():
             raise ConfigError(f"{path} cannot be read, so what it needs is unknown and nothing is removed; repair it or delete it")
-        found |= {manifests.located(home, file) for file in manifest.all_files} if manifest else set()
+        for file in manifest.all_files if manifest else ():
+            found |= {manifests.located(home, file), briefs.path_of(home, file.digest)}
     return found
 
 
@@ -51,7 +54,7 @@ def unused(home: Path, *, grace: float = GRACE) -> list[Garbage]:
     :param grace: seconds that a blob's last use must lie back.
     :raises ConfigError: see `named`.
     """
-    candidates = [*_old(home.glob("blobs/sha256-*"), grace), *_old(_scratch(home), STALE)]
+    candidates = [*_old(home.glob("blobs/sha256-*"), grace), *_old(_scratch(home), STALE), *_old(_headers(home), GRACE)]
     needed = named(home)  # after the candidates: what got a name meanwhile is in it
     return [item for item in candidates if item.path not in needed]
 
@@ -71,20 +74,32 @@ def remove(garbage: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
     stays: list[Garbage] = []
     for item in garbage:
         with suppress(FileNotFoundError):  # somebody else removed it meanwhile
-            (gone if holds.remove_unused(item.path) else stays).append(item)
+            (gone if _remove(item.path) else stays).append(item)
     return gone, stays
 
 
+def _remove(path: Path) -> bool:
+    if not path.is_dir():
+        return holds.remove_unused(path)
+    shutil.rmtree(path)
+    return True
+
+
 def _scratch(home: Path) -> Iterator[Path]:
-    for place in ("blobs", "manifests/*/*/*"):
+    for place in ("blobs", "cache/headers", "manifests/*/*/*"):
         yield from home.glob(f"{place}/{manifests.SCRATCH}*")
+
+
+def _headers(home: Path) -> Iterator[Path]:
+    """Of files that no name of the home needs; those of lower stores are made anew when they are listed."""
+    return home.glob("cache/headers/*.json")
 
 
 def _old(paths: Iterable[Path], age: float) -> Iterator[Garbage]:
     latest = time.time() - age
     for path in paths:
         with suppress(FileNotFoundError):  # somebody else removed it meanwhile
-            stat = path.stat()
-            ours = path.name.startswith(manifests.SCRATCH) or BLOB.fullmatch(path.name)
-            if ours and path.is_file() and stat.st_mtime <= latest:
-                yield Garbage(path, stat.st_size)
+            if OURS.fullmatch(path.name):
+                stats = [path.stat(), *(inner.lstat() for inner in path.rglob("*"))]
+                if max(stat.st_mtime for stat in stats) <= latest:
+                    yield Garbage(path, sum(stat.st_size for stat in stats))

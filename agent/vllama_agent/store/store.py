@@ -6,10 +6,11 @@ Names come from clients, paths never do: only `resolve`, which `serve --model` c
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vllama_agent.store import demo, files, manifests
+from vllama_agent.store import briefs, demo, files, manifests
 from vllama_agent.store.artifact import Artifact
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.manifests import Manifest
@@ -105,11 +106,11 @@ class Store:
             return None
         artifact = artifact_of(manifests.home_of(path), manifest, modified)
         try:
-            artifact.header  # noqa: B018  whoever lists models reads it next, and must not fail
+            _check_sizes(artifact, manifest)
+            return replace(artifact, kept_brief=briefs.read(self.home, manifest.files[0].digest, artifact.files[0]))
         except (OSError, GgufError) as error:
             log.warning("%s cannot be used (%s); it is left out", artifact.name, error)
             return None
-        return artifact
 
 
 def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:
@@ -132,6 +133,18 @@ def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:
         messages=manifest.messages,
         parent=manifest.source.ref if manifest.source.kind == "created" else "",
     )
+
+
+def _check_sizes(artifact: Artifact, manifest: Manifest) -> None:
+    """Files that were cut off or replaced are told when they are listed, not by a request.
+
+    :raises GgufError: a file has another size than its manifest says.
+    :raises OSError: a file is not there.
+    """
+    for path, file in zip(artifact.weights, manifest.all_files, strict=True):
+        size = path.stat().st_size
+        if size != file.size:
+            raise GgufError(f"{path} has {size} bytes and should have {file.size}; `vllama verify` tells more")
 
 
 def _key(name: str) -> str:
