@@ -295,7 +295,7 @@ async def small_disk(folder: Path, size: int) -> AsyncIterator[Path]:
 async def test_a_disk_that_fills_up_keeps_what_has_arrived(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path) -> None:
     async with small_disk(tmp_path / "disk", 12 * MIB) as disk:
         file = wanted(hub, disk)
-        with pytest.raises(NoSpace, match="the disk is full at .*make room and pull again"):
+        with pytest.raises(NoSpace, match=r"the disk is full at .*make room and pull again"):
             await fetch(session, file)
         assert download.still_needed(file) < len(DATA) - 8 * MIB
         assert not file.target.exists()

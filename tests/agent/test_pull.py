@@ -84,7 +84,7 @@ async def test_a_gguf_of_the_hub_lies_in_its_cache_under_its_own_name(world: Wor
     repo = world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": MODEL, "x-Q8_0.gguf": OTHER, "README.md": b"x"}, license="mit")
     events = await world.pull("me/x-GGUF")
     sha256 = hashlib.sha256(MODEL).hexdigest()
-    assert statuses(events) == ["pulling manifest", "verifying sha256 digest", "writing manifest", "success"]
+    assert statuses(events) == ["pulling manifest", "verifying sha256 digest", "writing manifest"]
     progress = [event for event in events if isinstance(event, Progress)]
     assert {(event.digest, event.total) for event in progress} == {(sha256, len(MODEL))}
     assert progress[-1].completed == len(MODEL)
@@ -231,7 +231,7 @@ async def test_a_damaged_file_is_fetched_anew_when_asked_to_verify(world: World)
 
 async def test_format_hf_fills_the_cache_and_names_nothing(world: World) -> None:
     repo = world.hub.add("me/x", {"config.json": b"{}", "model.safetensors": bytes(2000), "x-Q4_K_M.gguf": MODEL})
-    await world.pull("me/x", format="hf")
+    await world.pull("me/x", file_format="hf")
     folder = world.cache / "models--me--x" / "blobs"
     assert sorted(path.stat().st_size for path in folder.iterdir()) == [2, 2000]
     assert (folder / repo.sums["config.json"][0]).read_bytes() == b"{}"
@@ -280,7 +280,7 @@ async def test_a_name_that_the_catalogue_lacks_comes_from_the_registry(world: Wo
         license="Do as you like.",
     )
     events = await world.pull("rare:1b")
-    assert statuses(events)[-1] == "success"
+    assert statuses(events)[-1] == "writing manifest"
     artifact = Store(world.home).find("rare:1b")
     assert artifact.files[0].parent == world.home / "blobs"
     assert artifact.template is None, "the file's own is the original"

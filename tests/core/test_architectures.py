@@ -11,7 +11,7 @@ from vllama_core.gguf import GgufHeader, Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-import llama_sdist  # noqa: E402 - it lies in tools/
+import llama_sdist
 
 
 def header(architecture: str, tensor: str = "blk.0.attn_q.weight") -> GgufHeader:

@@ -182,7 +182,7 @@ class Claim:
         return now - self._seen_at
 
     def _evict(self, owner: Owner) -> bool:
-        """Take a dead owner's claim away. Renaming has one winner; whoever finds that it moved another claim than it judged puts it back."""
+        """Take a dead owner's claim away. Renaming has one winner; who finds that it moved another claim than it judged puts it back."""
         taken = self._path.with_name(f"owner.{self.owner.token}")
         try:
             os.rename(self._path, taken)

@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from vllama_core import quantization_names
+from vllama_core.config import GGUF_PUBLISHERS
 from vllama_core.errors import ConfigError
 
-PUBLISHERS = ("ggml-org", "bartowski", "unsloth", "lmstudio-community", "TheBloke")
-"""Who publishes GGUF files of others' models, in the order in which they are asked."""
 PROJECTORS = ("F16", "BF16", "Q8_0", "F32")
 """Quantizations of a projector, the best choice first: it is small, and F16 runs everywhere."""
 SHOWN = 6
@@ -149,7 +148,7 @@ def snapshot(paths: Collection[str], *, repo: str) -> tuple[str, ...]:
     return tuple(path for path in top if path in chosen or not path.lower().endswith(".safetensors"))
 
 
-def repositories(repo: str, publishers: Sequence[str] = PUBLISHERS) -> list[str]:
+def repositories(repo: str, publishers: Sequence[str] = GGUF_PUBLISHERS) -> list[str]:
     """Where GGUF files of a model may be, in the order in which it is looked for: the repository itself, its owner's twin of it, others'.
 
     bartowski puts the owner in front of the name since 2025.

@@ -57,7 +57,7 @@ class Plan:
 # --- the hub ----------------------------------------------------------------------------------------------------------------------
 
 
-def hub_gguf(hub: Hub, repository: Repository, choice: pick.Choice, *, name: ModelName, ref: str, license: str = "") -> Plan:
+def hub_gguf(hub: Hub, repository: Repository, choice: pick.Choice, *, name: ModelName, ref: str, license_id: str = "") -> Plan:
     """GGUF files of the hub. They stay in its cache, under their own names: the files of a split set find each other by them."""
     model = [repository.files[path] for path in choice.files]
     projector = repository.files[choice.projector] if choice.projector else None
@@ -73,7 +73,7 @@ def hub_gguf(hub: Hub, repository: Repository, choice: pick.Choice, *, name: Mod
             source=Source(
                 kind="hub", ref=ref, repo=repository.name, revision=repository.commit, quantization=choice.quantization, notes=notes
             ),
-            license=_licenses(license, repository),
+            license=_licenses(license_id, repository),
         )
 
     return Plan(name=name, ref=ref, downloads=tuple(hub.wanted(repository, file) for file in files), finish=finish, notes=notes)
@@ -105,7 +105,9 @@ def snapshot_folder(hub: Hub, repository: Repository) -> Path:
     return hub.folder(repository.name) / "snapshots" / repository.commit
 
 
-def hub_converted(hub: Hub, repository: Repository, *, name: ModelName, ref: str, quantization: str, home: Path, license: str = "") -> Plan:
+def hub_converted(
+    hub: Hub, repository: Repository, *, name: ModelName, ref: str, quantization: str, home: Path, license_id: str = ""
+) -> Plan:
     """Original weights, converted here. What was made of the same commit before is used again.
 
     :raises ConfigError: the converter is not installed, or does not make this quantization.
@@ -117,7 +119,7 @@ def hub_converted(hub: Hub, repository: Repository, *, name: ModelName, ref: str
         kind="converted", ref=ref, repo=repository.name, revision=repository.commit, quantization=quantization,
         notes=(note, conversion.CONVERTER),
     )  # fmt: skip
-    license_words = _licenses(license, repository)
+    license_words = _licenses(license_id, repository)
     made = _made_before(home, source)
     if made is not None:
 

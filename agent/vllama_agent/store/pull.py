@@ -16,13 +16,14 @@ import aiohttp
 
 from vllama_agent.store import demo, download, manifests, pick, plans
 from vllama_agent.store.download import Wanted
-from vllama_agent.store.events import Event, OnEvent, Progress, Status
+from vllama_agent.store.events import OnEvent, Progress, Status
 from vllama_agent.store.hub import Hub, NotOnHub, Repository
 from vllama_agent.store.plans import Plan
-from vllama_agent.store.registry import ENDPOINT, Registry
+from vllama_agent.store.registry import Registry
 from vllama_agent.store.transfer import STREAMS
 from vllama_core import catalog, quantization_names
 from vllama_core.catalog import Catalog
+from vllama_core.config import GGUF_PUBLISHERS, OLLAMA_REGISTRY, AgentConfig
 from vllama_core.errors import AccessDenied, ConfigError, ModelNotFound
 from vllama_core.modelref import HubRef, ModelName, ModelRef
 
@@ -43,8 +44,8 @@ class Sources:
 
     home: Path
     hub: Callable[[], Hub] = Hub.from_environment
-    registry: str = ENDPOINT
-    publishers: Sequence[str] = pick.PUBLISHERS
+    registry: str = OLLAMA_REGISTRY
+    publishers: Sequence[str] = GGUF_PUBLISHERS
     streams: int = STREAMS
 
     def catalog(self) -> Catalog:
@@ -63,11 +64,11 @@ class Sources:
 
 
 async def pull(
-    sources: Sources, ref: str, *, on_event: OnEvent, format: str | None = None, verify: bool = False, insecure: bool = False
+    sources: Sources, ref: str, *, on_event: OnEvent, file_format: str | None = None, verify: bool = False, insecure: bool = False
 ) -> ModelName:
     """Make a model local; what it is called. Cancelling ends the work and keeps what has arrived.
 
-    :param format: ``hf``: the original files, into the hub's cache only; else GGUF.
+    :param file_format: ``hf``: the original files, into the hub's cache only; else GGUF.
     :param verify: files that are here already are read again, and fetched anew where they are damaged.
     :param insecure: registries other than Ollama's are spoken to over plain HTTP.
     :raises ConfigError: the reference is none, or what it leads to cannot be used.
@@ -77,7 +78,7 @@ async def pull(
     on_event(Status("pulling manifest"))
     async with session() as http:
         finder = Finder(sources, http, insecure=insecure)
-        plan = await finder.plan(ref, format=format)
+        plan = await finder.plan(ref, file_format=file_format)
         for note in plan.notes:
             on_event(Status(note))
         await carry_out(http, plan, on_event=on_event, verify=verify, streams=sources.streams)
@@ -86,7 +87,6 @@ async def pull(
             manifest = await plan.finish(on_event)
             on_event(Status("writing manifest"))
             await asyncio.to_thread(manifests.write, sources.home, manifest)
-    on_event(Status("success"))
     return plan.name
 
 
@@ -117,7 +117,7 @@ def _told(wanted: Wanted, on_event: OnEvent) -> Callable[[int], None]:
         most, now = max(most, completed), clock()
         if last < 0 or most >= wanted.size or now - last >= TOLD_SECONDS:
             last = now
-            on_event(Progress(wanted.checksum, wanted.size, most))
+            on_event(Progress(wanted.checksum, wanted.size, most, f"pulling {wanted.checksum[:12]}"))
 
     return tell
 
@@ -132,28 +132,26 @@ class Finder:
         self._sources = sources
         self._registry = Registry(session=http, endpoint=sources.registry, insecure=insecure)
 
-    async def plan(self, ref: str, *, format: str | None = None) -> Plan:
+    async def plan(self, ref: str, *, file_format: str | None = None) -> Plan:
         """What a reference leads to. Errors as `pull`."""
         parsed = ModelRef.parse(ref)
         if parsed.path is not None:
             raise ConfigError(f"{ref!r} is a file here; nothing is to be pulled")
         name = parsed.name
         assert name is not None, "what is no path has a name"
-        if format not in (None, *FORMATS):
-            raise ConfigError(f"format is {format!r}; it must be one of {', '.join(FORMATS)}")
+        if file_format not in (None, *FORMATS):
+            raise ConfigError(f"format is {file_format!r}; it must be one of {', '.join(FORMATS)}")
         if parsed.url is not None:
             raise ConfigError(f"{ref!r}: this version of vllama does not fetch from addresses; download the file and name it")
         if name.key == demo.NAME.key:
             return self._demo(name, ref)
         if parsed.hub is not None:
-            return await self._hub(parsed.hub, name, ref, format)
-        entry = None if parsed.registry else self._sources.catalog().find(name)
+            return await self._hub(_Search(parsed.hub, name, ref), file_format)
+        entry = None if parsed.registry else (await asyncio.to_thread(self._sources.catalog)).find(name)
         if entry is None:
-            return await self._of_registry(name, ref, format)
-        wanted = HubRef(entry.gguf, quantization=entry.quantization)
-        if format == "hf":
-            return await self._hub(HubRef(entry.original), name, ref, format)
-        return await self._hub(wanted, name, ref, format, original=entry.original, license=entry.license)
+            return await self._of_registry(name, ref, file_format)
+        wanted = HubRef(entry.original if file_format == "hf" else entry.gguf, quantization=entry.quantization)
+        return await self._hub(_Search(wanted, name, ref, original=entry.original, license_id=entry.license), file_format)
 
     def _demo(self, name: ModelName, ref: str) -> Plan:
         async def finish(_: OnEvent) -> manifests.Manifest:
@@ -164,10 +162,10 @@ class Finder:
 
         return Plan(name=name, ref=ref, downloads=(), finish=finish)
 
-    async def _of_registry(self, name: ModelName, ref: str, format: str | None) -> Plan:
-        if format == "hf":
+    async def _of_registry(self, name: ModelName, ref: str, file_format: str | None) -> Plan:
+        if file_format == "hf":
             raise ConfigError(f"{ref!r}: Ollama's registry has GGUF files only; for format hf name a repository of the hub")
-        known = self._sources.catalog()
+        known = await asyncio.to_thread(self._sources.catalog)
         entry = known.find(name)
         instead = entry.gguf if entry is not None else ""
         try:
@@ -179,63 +177,92 @@ class Finder:
 
     # --- the hub ----------------------------------------------------------------------------------------------------
 
-    async def _hub(self, wanted: HubRef, name: ModelName, ref: str, format: str | None, *, original: str = "", license: str = "") -> Plan:
-        hub = self._sources.hub()
-        first = await self._repository(hub, wanted, ref, needed=not original)
-        if format == "hf":
-            assert first is not None, "it was needed"
-            return plans.hub_snapshot(hub, first, name=name, ref=ref)
-        for repository in [first] if first is not None else []:
+    async def _hub(self, search: _Search, file_format: str | None) -> Plan:
+        hub = await asyncio.to_thread(self._sources.hub)
+        first = await _repository(hub, search)
+        if file_format == "hf" and first is not None:
+            return plans.hub_snapshot(hub, first, name=search.name, ref=search.ref)
+        if first is not None:
             with suppress(pick.NoGguf):
-                return self._gguf(hub, repository, wanted, name, ref, license)
-        for repo in self._twins(wanted, original):
-            try:
-                repository = await hub.repository(repo)
-                return self._gguf(hub, repository, wanted, name, ref, license)
-            except (NotOnHub, AccessDenied, pick.NoGguf):
-                continue  # the next publisher may have one
-        weights = await hub.repository(original) if original and original != wanted.repo else first
-        assert weights is not None, "either it was there, or the catalogue names the original"
-        quantization = wanted.quantization or quantization_names.DEFAULT
-        return plans.hub_converted(hub, weights, name=name, ref=ref, quantization=quantization, home=self._sources.home, license=license)
+                return _gguf(hub, first, search)
+        for repo in self._twins(search):
+            with suppress(NotOnHub, AccessDenied, pick.NoGguf):  # the next publisher may have one
+                return _gguf(hub, await hub.repository(repo), search)
+        weights = first if first is not None and not search.original else await hub.repository(search.original)
+        quantization = search.wanted.quantization or quantization_names.DEFAULT
+        return plans.hub_converted(
+            hub,
+            weights,
+            name=search.name,
+            ref=search.ref,
+            quantization=quantization,
+            home=self._sources.home,
+            license_id=search.license_id,
+        )
 
-    async def _repository(self, hub: Hub, wanted: HubRef, ref: str, *, needed: bool) -> Repository | None:
-        """The repository that is named; None: it is gone, but there is another way."""
-        try:
-            return await hub.repository(wanted.repo, wanted.revision)
-        except NotOnHub as error:
-            if needed:
-                raise ModelNotFound(ref, str(error)) from None
-            return None
-
-    def _twins(self, wanted: HubRef, original: str) -> list[str]:
+    def _twins(self, search: _Search) -> list[str]:
         """Where else GGUF files may be. A file or a revision means the one repository that was named."""
+        wanted = search.wanted
         if wanted.file is not None or wanted.revision is not None:
             return []
-        return [repo for repo in pick.repositories(original or wanted.repo, self._sources.publishers) if repo != wanted.repo]
-
-    def _gguf(self, hub: Hub, repository: Repository, wanted: HubRef, name: ModelName, ref: str, license: str) -> Plan:
-        choice = pick.gguf(repository.files, repo=repository.name, wanted=wanted.quantization, file=wanted.file)
-        return plans.hub_gguf(hub, repository, choice, name=name, ref=ref, license=license)
+        return [repo for repo in pick.repositories(search.original or wanted.repo, self._sources.publishers) if repo != wanted.repo]
 
 
-@asynccontextmanager
-async def streamed(work: Callable[[OnEvent], asyncio.Future[ModelName]]) -> AsyncIterator[AsyncIterator[Event]]:
-    """Events of a pull as they come; leaving cancels the pull and waits for its end.
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is looked for on the hub.
 
-    :param work: starts the pull with the function that takes its events.
+    :ivar original: the repository of the original weights, where the catalogue knows it.
+    :ivar license_id: as the catalogue knows it.
     """
-    queue: asyncio.Queue[Event | None] = asyncio.Queue()
-    task = work(queue.put_nowait)
-    task.add_done_callback(lambda _: queue.put_nowait(None))
 
-    async def events() -> AsyncIterator[Event]:
-        while (event := await queue.get()) is not None:
-            yield event
-        task.result()
+    wanted: HubRef
+    name: ModelName
+    ref: str
+    original: str = ""
+    license_id: str = ""
 
+
+async def _repository(hub: Hub, search: _Search) -> Repository | None:
+    """The repository that is named; None: it is gone, but the catalogue knows another way."""
     try:
-        yield events()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        return await hub.repository(search.wanted.repo, search.wanted.revision)
+    except NotOnHub as error:
+        if search.original and search.original != search.wanted.repo:
+            return None
+        raise ModelNotFound(search.ref, str(error)) from None
+
+
+def _gguf(hub: Hub, repository: Repository, search: _Search) -> Plan:
+    choice = pick.gguf(repository.files, repo=repository.name, wanted=search.wanted.quantization, file=search.wanted.file)
+    return plans.hub_gguf(hub, repository, choice, name=search.name, ref=search.ref, license_id=search.license_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A model that is not here and can be fetched."""
+
+    name: str
+    ref: str
+    sources: Sources
+
+    async def run(self, on_event: OnEvent) -> None:
+        """Fetch it. Errors as `pull`."""
+        await pull(self.sources, self.ref, on_event=on_event)
+
+
+async def find(sources: Sources, ref: str) -> Fetch:
+    """Ask where a model is, and fetch nothing. Errors as `pull`."""
+    async with session() as http:
+        plan = await Finder(sources, http).plan(ref)
+    return Fetch(plan.name.display, ref, sources)
+
+
+def sources_of(config: AgentConfig) -> Sources:
+    """Where an agent's models come from."""
+    return Sources(
+        home=config.home,
+        registry=config.ollama_registry,
+        publishers=config.gguf_publishers,
+        streams=config.download_streams,
+    )

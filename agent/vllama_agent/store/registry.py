@@ -21,7 +21,6 @@ from vllama_core.errors import AccessDenied, FetchFailed, ModelNotFound
 from vllama_core.gguf import GgufError, GgufHeader, GgufTruncated
 from vllama_core.modelref import DEFAULT_HOST, ModelName
 
-ENDPOINT = f"https://{DEFAULT_HOST}"
 ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 KIND = "application/vnd.ollama.image."
 ANSWER_SECONDS = 30.0
@@ -54,7 +53,7 @@ class Registry:
     """
 
     session: aiohttp.ClientSession
-    endpoint: str = ENDPOINT
+    endpoint: str
     insecure: bool = False
 
     def _url(self, name: ModelName, what: str) -> str:
