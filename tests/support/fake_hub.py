@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
@@ -20,6 +21,12 @@ from aiohttp import web
 PIECE = 64 << 10
 LARGE = 1024
 """Files from this size on are in LFS."""
+
+
+@lru_cache(maxsize=8)
+def _sha256(data: bytes) -> str:
+    """Tests share their large files, and hashing one takes longer than most tests."""
+    return hashlib.sha256(data).hexdigest()
 
 
 @dataclass
@@ -38,7 +45,7 @@ class Content:
 
     def sha256(self) -> str:
         if isinstance(self.source, bytes):
-            return hashlib.sha256(self.source).hexdigest()
+            return _sha256(self.source)
         with open(self.source, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
