@@ -25,11 +25,11 @@ def _pair(key: str, value: int | str) -> bytes:
     return _text(key) + (struct.pack("<I", 8) + _text(value) if isinstance(value, str) else struct.pack("<II", 4, value))
 
 
-def gguf_bytes(architecture: str = "llama", **metadata: int | str) -> bytes:
+def gguf_bytes(architecture: str = "llama", *, tensor: str = "t", **metadata: int | str) -> bytes:
     """A whole GGUF file with one tensor of 32 numbers; in the names of keys, two underscores stand for a dot."""
     pairs = {"general.architecture": architecture} | {key.replace("__", "."): value for key, value in metadata.items()}
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(pairs)) + b"".join(_pair(*pair) for pair in pairs.items())
-    head += _text("t") + struct.pack("<IQIQ", 1, 32, 0, 0)
+    head += _text(tensor) + struct.pack("<IQIQ", 1, 32, 0, 0)
     return head + bytes(-len(head) % 32) + bytes(range(128))
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vllama_agent.store import files, header, manifests
+from vllama_agent.store import digests, files, header, manifests
 from vllama_agent.store.library import Library
 from vllama_agent.store.manifests import FileRef, Manifest, Source
 from vllama_core.errors import InvalidRequest
 from vllama_core.gguf import GgufError, GgufHeader
 from vllama_core.modelref import ModelName
-
-HASH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +128,7 @@ def renamed(manifest: Manifest, name: ModelName) -> Manifest:
 
 def manifest_of(name: ModelName, paths: Sequence[Path], *, license_texts: tuple[str, ...]) -> Manifest:
     """A manifest for files of a user, which stay where they are. Reads them all: a manifest names bytes by their sha256."""
-    found = tuple(FileRef(digest=sha256_of(path), size=path.stat().st_size, name=path.name, path=str(path.absolute())) for path in paths)
+    found = tuple(
+        FileRef(digest=digests.sha256_of(path), size=path.stat().st_size, name=path.name, path=str(path.absolute())) for path in paths
+    )
     return Manifest(name=name, files=found, source=Source(kind="imported", ref=str(paths[0])), license=license_texts)
-
-
-def sha256_of(path: Path) -> str:
-    """In hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(HASH_BYTES):
-            digest.update(data)
-    return digest.hexdigest()
