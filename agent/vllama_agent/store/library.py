@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vllama_agent.store import gc, manifests
+from vllama_agent.store import briefs, gc, manifests
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.manifests import Manifest
 from vllama_agent.store.upload import Upload
@@ -61,9 +61,14 @@ class Library:
         return found
 
     def publish(self, manifest: Manifest) -> None:
-        """Give a model its name, whatever had it before: an older spelling of the name stays, the older model's bytes go."""
+        """Give a model its name, whatever had it before: an older spelling of the name stays, the older model's bytes go.
+
+        :raises GgufError: its first file is no GGUF file.
+        """
         older = self.layers.manifest(manifest.name)
-        manifests.write(self.layers.home, replace(manifest, name=older.name) if older is not None else manifest)
+        home, first = self.layers.home, manifest.files[0]
+        briefs.read(home, first.digest, manifests.located(home, first))  # now, so that the next list need not
+        manifests.write(home, replace(manifest, name=older.name) if older is not None else manifest)
         if older is not None:
             self._freed(older)
 
