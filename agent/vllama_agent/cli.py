@@ -12,6 +12,7 @@ from vllama_core.errors import ConfigError, VllamaError
 COMMANDS = {
     "serve": "serve models behind the Ollama and OpenAI APIs",
     "run": "chat with a model, or ask it one thing",
+    "pull": "fetch a model from the Hugging Face hub or Ollama's registry",
     "list": "list the models that the server has",
     "ps": "list the models that are loaded",
     "show": "tell what a model is",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vllama_agent.engines.base import Engine, EngineState, GenerateRequest, Sampling
+from vllama_agent.fetches import Fetch, Fetches, Find
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, ModelNotFound, VllamaError
 from vllama_core.gguf import GgufHeader
@@ -112,11 +113,21 @@ class Pool:
     """All models of this agent.
 
     :param make_engine: an engine for a stored model; nothing is started by it.
+    :param find: asks where a model is that the store lacks; None: nothing is fetched.
     :param revival: see `REVIVAL`.
     """
 
-    def __init__(self, store: Store, make_engine: Callable[[Any], Engine], config: AgentConfig, *, revival: float = REVIVAL) -> None:
+    def __init__(
+        self,
+        store: Store,
+        make_engine: Callable[[Any], Engine],
+        config: AgentConfig,
+        *,
+        find: Find | None = None,
+        revival: float = REVIVAL,
+    ) -> None:
         self.store = store
+        self._fetches = Fetches(find)
         self._make_engine = make_engine
         self._config = config
         self._revival = revival
@@ -129,6 +140,7 @@ class Pool:
         self._one_load = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._reviving = False
 
     # --- looking up -------------------------------------------------------------------------------------------------
 
@@ -351,11 +363,30 @@ class Pool:
             artifact = self.store.resolve(ref)
             self._pinned[key_of(artifact.name)] = artifact
             self._own(self._keep_trying(artifact), f"pin {artifact.name}")
-        if refs:
+        if refs and not self._reviving:
+            self._reviving = True
             self._own(self._revive(), "revive pinned models")
+
+    async def fetch_and_pin(self, refs: tuple[str, ...]) -> None:
+        """As `pin`; what the store lacks is looked for now, so that a wrong name is told at once, and fetched while the rest serves.
+
+        :raises ModelNotFound, ConfigError, FetchFailed: a reference leads nowhere, or nobody can be asked.
+        """
+        for ref in refs:
+            try:
+                self.pin((ref,))
+            except ModelNotFound as error:
+                fetch = await self._fetches.find(ref, error)
+                self._own(self._fetched(fetch), f"fetch {fetch.name}")
+
+    async def _fetched(self, fetch: Fetch) -> None:
+        await self._fetches.run(fetch)
+        self.pin((fetch.ref,))
 
     def unready(self) -> str | None:
         """Why this agent should get no requests; None = it should."""
+        if self._fetches.waiting is not None:
+            return self._fetches.waiting
         for key, artifact in self._pinned.items():
             resident = self.resident_of(artifact)
             if resident is not None and resident.engine.state in (EngineState.RESTARTING, EngineState.FAILED):
@@ -367,6 +398,8 @@ class Pool:
 
     def starting(self) -> str | None:
         """Which pinned model never answered yet; None = all did, once."""
+        if self._fetches.waiting is not None:
+            return self._fetches.waiting
         waiting = [artifact.name for key, artifact in self._pinned.items() if key not in self._answered]
         return f"{', '.join(waiting)}: loading" if waiting else None
 

@@ -296,17 +296,25 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    engine: FakeEngine | None = None, *, store: Any = None, make_engine: Callable[[Any], Any] | None = None, **settings: Any
+    engine: FakeEngine | None = None,
+    *,
+    store: Any = None,
+    sources: Any = None,
+    make_engine: Callable[[Any], Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     """The real server over a fake engine, bound to a port that the system chooses.
 
+    :param sources: where models are fetched from; None = nowhere.
     :param settings: of `AgentConfig`.
     """
     from vllama_agent import server
 
     shared = engine or FakeEngine()
     config = AgentConfig(**{"port": 0, **settings})
-    service = server.make_service(config, store=store or FakeStore("m:latest"), make_engine=make_engine or (lambda _: shared))
+    service = server.make_service(
+        config, store=store or FakeStore("m:latest"), make_engine=make_engine or (lambda _: shared), sources=sources
+    )
     async with server.running(service, host=config.host, port=config.port) as (runner, _):
         host, port = runner.addresses[0][:2]
         yield Served(f"http://{host}:{port}", service, shared)

@@ -10,6 +10,8 @@ VllamaError
  ├─ NoSpace                the disk has no room for it (507)
  ├─ Busy                   a bounded queue is full, or the server drains (503 / 429)
  ├─ EngineFailed           the engine died or cannot start (500)
+ ├─ FetchFailed            a model cannot be fetched: the network, the source, or its bytes (502)
+ │   └─ AccessDenied       the source wants a token, or an agreement that was not given (403)
  ├─ ConversionFailed       a model's files cannot be made into GGUF, or into that quantization (500)
  └─ RequestCancelled       the caller went away (499)
 
@@ -89,6 +91,14 @@ class Busy(VllamaError):
 
 class EngineFailed(VllamaError):
     """The engine died, or could not be started."""
+
+
+class FetchFailed(VllamaError):
+    """A model cannot be fetched from where it is. What has arrived is kept."""
+
+
+class AccessDenied(FetchFailed):
+    """The source refuses: the sentence says which token is read and how access is got."""
 
 
 class ConversionFailed(VllamaError):

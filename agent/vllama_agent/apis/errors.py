@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vllama_core.errors import (
+    AccessDenied,
     Busy,
     ConfigError,
     ConversionFailed,
     EngineFailed,
+    FetchFailed,
     Forbidden,
     InvalidRequest,
     ModelNotFound,
@@ -86,6 +88,10 @@ def failure(error: BaseException) -> Failure:
         case EngineFailed():
             message = text if text.startswith(STOPPED) else f"{STOPPED}: {text}"
             return Failure(status=500, message=message, code="engine_failed")
+        case AccessDenied():
+            return Failure(status=403, message=text, code="access_denied")
+        case FetchFailed():
+            return Failure(status=502, message=text, code="fetch_failed")
         case ConversionFailed():
             return Failure(status=500, message=text, code="conversion_failed")
         case RequestCancelled():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
 import orjson
 from aiohttp import web
@@ -14,7 +13,7 @@ from vllama_agent.apis import ollama_replies
 from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.sender import Sender
-from vllama_agent.store.events import Event, OnEvent, Progress, Status
+from vllama_agent.store.events import Event, OnEvent, Status, as_fields
 from vllama_core.errors import RequestCancelled
 
 SUCCESS = orjson.dumps({"status": "success"}) + b"\n"
@@ -59,11 +58,8 @@ async def _told(work: Callable[[OnEvent], Awaitable[None]], sender: Sender) -> N
 
 
 def line(event: Event, label: str) -> bytes:
-    """An event as Ollama's clients read it.
+    """An event on the wire.
 
     :param label: the step that a file's progress belongs to.
     """
-    fields: dict[str, Any] = {"status": label}
-    if isinstance(event, Progress):
-        fields |= {"digest": f"sha256:{event.digest}", "total": event.total} | ({"completed": event.completed} if event.completed else {})
-    return orjson.dumps(fields) + b"\n"
+    return orjson.dumps(as_fields(event, label)) + b"\n"

@@ -15,6 +15,7 @@ from vllama_agent.limits import Admission
 from vllama_agent.metrics import Metrics
 from vllama_agent.pool import Pool
 from vllama_agent.store.library import Library
+from vllama_agent.store.pull import Sources
 from vllama_core.config import AgentConfig
 
 
@@ -54,6 +55,8 @@ class Service:
     admission: Admission
     drain: Drain
     library: Library
+    sources: Sources | None
+    """Where models are fetched from; None = nowhere."""
     version: str = field(default_factory=own_version)
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.time)

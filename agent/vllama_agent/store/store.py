@@ -68,9 +68,9 @@ class Store:
         if parsed.name.key == demo.NAME.key:
             demo.ensure(self.home)
         try:
-            return self.find(ref)
+            return self.find(parsed.name.display)
         except ModelNotFound:
-            hint = f"this version of vllama does not fetch models; {modelref.WHAT_CAN_BE_GIVEN}"
+            hint = f"it is not here; `vllama pull {ref}` fetches it"
             if Path(ref).exists():
                 hint = f"there is a file or folder of that name; to mean it, write ./{ref}"
             raise ModelNotFound(ref, hint) from None
