@@ -77,8 +77,8 @@ def test_a_whole_model(root: Path, add: Add, gguf) -> None:
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("registry.ollama.ai/me/mine/latest", "me/mine:latest"),
-        ("hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF/Q4_K_M", "hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M"),
+        ("registry.ollama.ai/me/mine/latest", "ollama.com/me/mine:latest"),
+        ("hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF/Q4_K_M", "bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M"),
     ],
 )
 def test_names_are_kept(root: Path, add: Add, gguf, path: str, name: str) -> None:
@@ -122,7 +122,7 @@ def test_a_wrong_parameter_is_left_out_with_a_note(root: Path, add: Add, gguf) -
 
 def test_what_only_ollamas_engine_reads_is_refused(root: Path, add: Add, gguf) -> None:
     add("registry.ollama.ai/library/m/latest", model=gguf(tensor="v.blk.0.attn_k.weight"))
-    with pytest.raises(ConfigError, match="vision or audio part"):
+    with pytest.raises(ConfigError, match="image or audio encoder"):
         adopted(root)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vllama_agent.store import briefs, gc, holds, manifests
+from vllama_agent.store import briefs, download, gc, holds, manifests
 from vllama_agent.store.holds import Hold
 from vllama_core.errors import ConfigError
 
@@ -88,6 +88,22 @@ def test_scratch_is_garbage_after_a_day(home: Path) -> None:
     gone, _ = gc.collect(home)
     assert sorted(item.path for item in gone) == [file, folder]
     assert list((home / "blobs").iterdir()) == []
+
+
+def test_a_half_pulled_file_waits_for_whoever_goes_on_with_it(home: Path) -> None:
+    assert gc.HALF_PULLED == download.STALE_SECONDS
+    folder = home / "partials" / ("a" * 64)
+    folder.mkdir(parents=True)
+    (folder / "data").write_bytes(b"12345")
+    ages = (2 * gc.STALE, 2 * gc.HALF_PULLED)
+    found = []
+    for age in ages:
+        for path in (folder / "data", folder):
+            os.utime(path, (time.time() - age,) * 2)
+        found.append([item.path for item in gc.unused(home)])
+    assert found == [[], [folder]]
+    gc.collect(home)
+    assert list((home / "partials").iterdir()) == []
 
 
 def test_a_kept_header_goes_with_its_file(home: Path, gguf, put) -> None:

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+import fake_registry
 import pytest
 
 from vllama_agent.engines.base import EngineState
 from vllama_agent.store import Store, manifests, upload
+from vllama_agent.store.pull import Sources
 from vllama_agent.testing import FakeEngine, serving, until
 from vllama_core.modelref import ModelName
 
@@ -395,6 +397,26 @@ async def test_a_pinned_model_that_is_made_anew_answers_anew(bench, gguf, put) -
     assert (await bench.api.create(model="m", **{"from": "m"}, system="New."))[0] == 200
     await bench.api("POST", "/api/chat", {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": False})
     assert bench.served.engine.requests[-1].messages[0].content == "New."
+
+
+async def test_a_base_that_is_not_here_is_pulled_first(tmp_path: Path, gguf) -> None:
+    home = tmp_path / "home"
+    async with fake_registry.running() as registry:
+        digests = registry.add("library/theirs:latest", model=gguf(), system="S")
+        sources = Sources(home=home, registry=registry.endpoint)
+        async with serving(store=Store(home), home=home, sources=sources) as served, aiohttp.ClientSession() as session:
+            api = Api(served.url, session)
+            status, events = await api("POST", "/api/create", {"model": "mine", "from": "theirs", "parameters": {"top_k": 3}})
+            told = [event["status"] for event in events]
+            assert status == 200
+            assert told[0] == "pulling manifest"
+            assert told[-2:] == ["writing manifest", "success"]
+            assert told.count("success") == 1
+            found = manifest(home, "mine")
+            assert (found.files[0].digest, found.system, found.parameters) == (digests["model"], "S", {"top_k": 3})
+            assert await api.names() == ["mine:latest", "theirs:latest"]
+            status, events = await api("POST", "/api/create", {"model": "x", "from": "nobody"})
+            assert "not found" in events[-1]["error"]
 
 
 async def test_push_stays_refused(bench) -> None:

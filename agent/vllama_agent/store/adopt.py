@@ -16,6 +16,7 @@ from vllama_agent.apis import options
 from vllama_agent.chat import go_templates
 from vllama_agent.store import header, manifests
 from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_core import architectures
 from vllama_core.errors import ConfigError, InvalidRequest
 from vllama_core.gguf import GgufError, GgufHeader
 from vllama_core.modelref import ModelName
@@ -23,8 +24,6 @@ from vllama_core.modelref import ModelName
 LAYER = "application/vnd.ollama.image."
 SMALL = 16 << 20
 """Bytes. Templates, licences and parameters have some thousand."""
-FOREIGN = ("v.", "mm.", "a.")
-"""How the names of a vision or audio part's tensors begin. Ollama's own engine has them in the model's file; llama.cpp in one beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,9 @@ def _manifest(model: Adoptable) -> Manifest:
         raise ConfigError("it has no GGUF file (it is a model of Ollama's cloud, or of its own format); pull it from the hub instead")
     weights = by_kind["model"][0]
     read = header.read(weights.place)
-    _check_loadable(read, by_kind)
+    why = architectures.refusal(read)
+    if why is not None:
+        raise ConfigError(f"{why}; take the GGUF of the hub instead, with `vllama pull hf.co/OWNER/NAME-GGUF`")
     template, notes = _template(read, by_kind)
     parameters, more = _parameters(by_kind)
     return Manifest(
@@ -121,14 +122,6 @@ def _layer(root: Path, fields: dict[str, Any]) -> _Layer:
     if size != fields["size"]:
         raise ConfigError(f"{place} has {size} bytes and should have {fields['size']}; pull it again with either program")
     return _Layer(kind, FileRef(digest=digits, size=size, path=str(place)), place)
-
-
-def _check_loadable(read: GgufHeader, by_kind: dict[str, list[_Layer]]) -> None:
-    if "projector" not in by_kind and read.architecture != "clip" and any(tensor.name.startswith(FOREIGN) for tensor in read.tensors):
-        raise ConfigError(
-            "its file holds a vision or audio part, as only Ollama's own engine reads it; take the GGUF of the hub instead "
-            "(`vllama pull hf.co/…-GGUF`), which has that part in a file beside it"
-        )
 
 
 def _template(read: GgufHeader, by_kind: dict[str, list[_Layer]]) -> tuple[str | None, tuple[str, ...]]:
