@@ -16,6 +16,7 @@ COMMANDS = {
     "ps": "list the models that are loaded",
     "show": "tell what a model is",
     "stop": "unload a model",
+    "engines": "tell which engines and converters are here, or install one",
     "version": "print the versions of this command and of the server",
 }
 ALIASES = {"start": "serve", "ls": "list", "-v": "version", "--version": "version"}
