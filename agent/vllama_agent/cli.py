@@ -24,6 +24,7 @@ COMMANDS = {
     "du": "tell how much disk each model takes",
     "verify": "read the models' files and check every byte",
     "gc": "remove files that no model needs",
+    "engines": "tell which engines and converters are here, or install one",
     "version": "print the versions of this command and of the server",
 }
 MODULES = {"import": "import_"}
