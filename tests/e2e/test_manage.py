@@ -10,7 +10,9 @@ from pathlib import Path
 import ollama
 import pytest
 
+import llama_wheel
 import tiny_gguf
+from vllama_agent.environments import layout
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELFILE = """FROM {file}
@@ -190,3 +192,22 @@ def test_a_split_set_is_served_from_blobs(agent, cli, tmp_path: Path) -> None:
     assert answers[0]["eval_count"] == 8
     assert answers[0]["response"] == answers[1]["response"]
     cli("rm", "split", "whole")
+
+
+def test_hugging_face_files_become_a_model(agent, cli, tmp_path: Path) -> None:
+    """With the environment and the model that tests/engine/test_convert.py makes."""
+    folder = llama_wheel.CACHE / "models" / f"tiny-hf-v1-{layout.key()}"
+    if layout.find(llama_wheel.CACHE) is None or not folder.is_dir():
+        pytest.skip("the converter's environment or its tiny model is not there yet")
+    (agent.log.parent / "envs").symlink_to(llama_wheel.CACHE / "envs")
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text(f"FROM {folder}\nSYSTEM Be short.\n")
+    made = cli("create", "converted", "-q", "q8_0", "-f", str(modelfile))
+    assert "converting converted" in made.stderr
+    shown = agent.client.post("/api/show", json={"model": "converted"}).json()
+    assert shown["details"]["quantization_level"] == "Q8_0"
+    assert shown["system"] == "Be short."
+    answer = agent.client.post("/api/generate", json={"model": "converted", "prompt": "Hi", "stream": False, "options": {"num_predict": 2}})
+    assert answer.json()["eval_count"] == 2
+    cli("rm", "converted")
+    assert not [path for path in (agent.log.parent / "blobs").iterdir() if path.name.startswith(".")]
