@@ -233,13 +233,14 @@ async def test_files_are_told_apart_by_their_headers(bench, gguf) -> None:
 
 
 async def test_a_split_set_keeps_its_order(bench, gguf) -> None:
-    first, second = await bench.api.upload(gguf()), await bench.api.upload(gguf(general__file_type=1))
-    files = {"x-00002-of-00002.gguf": second, "x-00001-of-00002.gguf": first}
-    assert (await bench.api.create(model="x", files=files))[0] == 200
+    first, second = [await bench.api.upload(gguf(split__no=number, split__count=2)) for number in range(2)]
+    assert (await bench.api.create(model="x", files={"a.gguf": second, "b.gguf": first}))[0] == 200
     assert [file.digest for file in manifest(bench.home, "x").files] == [first[7:], second[7:]]
-    status, body = await bench.api.create(model="y", files={"x-00001-of-00003.gguf": first, "x-00002-of-00003.gguf": second})
-    assert status == 400
-    assert "split set" in body["error"]
+    third = await bench.api.upload(gguf(split__no=2, split__count=3))
+    for files in ({"a.gguf": first, "b.gguf": second, "c.gguf": third}, {"a.gguf": first, "b.gguf": first}):
+        status, body = await bench.api.create(model="y", files=files)
+        assert status == 400
+        assert "split set" in body["error"]
 
 
 async def test_creating_anew_removes_what_nothing_needs(bench, gguf, put) -> None:

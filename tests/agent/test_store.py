@@ -216,8 +216,12 @@ def test_a_file_that_was_cut_off_is_left_out(home: Path, gguf, put, caplog: pyte
     digest = put(home, gguf(), "m")
     assert len(Store(home).models()) == 1
     manifests.blob(home, digest).write_bytes(gguf()[:-1])
-    assert Store(home).models() == []
-    assert "should have" in caplog.text
+    store = Store(home)
+    for _ in range(3):
+        assert store.models() == []
+    assert caplog.text.count("should have") == 1
+    manifests.blob(home, digest).write_bytes(gguf())
+    assert len(store.models()) == 1
 
 
 def test_a_name_means_the_first_stores_model(tmp_path: Path, gguf, put) -> None:

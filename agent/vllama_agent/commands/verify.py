@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         output.as_json([asdict(verdict) for verdict in verdicts])
     bad = sorted({model for verdict in verdicts if verdict.problem for model in verdict.models})
     if bad and not arguments.json:
-        print(f"\nremove what is not right and fetch it again: vllama rm {' '.join(bad)}")
+        print(f"\nfetch again what is not right: vllama pull --verify MODEL; or remove it: vllama rm {' '.join(bad)}")
     return DAMAGED if bad else 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vllama_agent.store import digests, files, header, manifests
+from vllama_agent.store import digests, header, manifests
 from vllama_agent.store.library import Library
 from vllama_agent.store.manifests import FileRef, Manifest, Source
 from vllama_core.errors import InvalidRequest
@@ -45,14 +45,14 @@ def parts_of(library: Library, given: Mapping[str, str], *, field: str) -> Parts
     :param field: what the request calls them.
     :raises InvalidRequest: one is not here or is no GGUF file, or they are not one model.
     """
-    model: dict[str, FileRef] = {}
+    model: dict[str, tuple[FileRef, GgufHeader]] = {}
     projector: FileRef | None = None
     adapters: list[FileRef] = []
     for name, digest in sorted(given.items()):
         file, found = _looked_at(library, name, digest, field)
         match _kind(found):
             case "model":
-                model[name] = file
+                model[name] = (file, found)
             case "projector" if projector is None:
                 projector = file
             case "adapter":
@@ -81,17 +81,16 @@ def _kind(found: GgufHeader) -> str:
     return "projector" if found.architecture == "clip" or found.metadata.get("general.type") == "mmproj" else "model"
 
 
-def _one_set(model: Mapping[str, FileRef], field: str) -> tuple[FileRef, ...]:
-    """The files of one model, the first one first."""
+def _one_set(model: Mapping[str, tuple[FileRef, GgufHeader]], field: str) -> tuple[FileRef, ...]:
+    """The files of one model, the first one first. Their headers say which they are: blobs have lost their names."""
     if len(model) < 2:
-        return tuple(model.values())
-    stems = {files.stem_of(Path(name)) for name in model}
-    counts = {split["count"] if (split := files.SPLIT.fullmatch(Path(name).stem)) else None for name in model}
-    if len(stems) > 1 or counts != {f"{len(model):05d}"}:
+        return tuple(file for file, _ in model.values())
+    numbers = {name: (found.metadata.get("split.no"), found.metadata.get("split.count")) for name, (_, found) in model.items()}
+    if sorted(numbers.values(), key=str) != sorted(((number, len(model)) for number in range(len(model))), key=str):
         raise InvalidRequest(
             f"{field} has {len(model)} models that are not all files of one split set: {', '.join(model)}; give one model", field=field
         )
-    return tuple(file for _, file in sorted(model.items()))
+    return tuple(model[name][0] for name in sorted(model, key=lambda name: numbers[name]))
 
 
 def made_from_files(name: ModelName, parts: Parts, changes: Changes) -> Manifest:
