@@ -27,8 +27,8 @@ COMMANDS = {
     "engines": "tell which engines and converters are here, or install one",
     "version": "print the versions of this command and of the server",
 }
-MODULES = {"import": "import_"}
-"""Verbs that are words of Python."""
+MODULES = {"import": "import_", "gc": "gc_"}
+"""Verbs that are words of Python, or modules of its standard library."""
 ALIASES = {"start": "serve", "ls": "list", "-v": "version", "--version": "version"}
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from vllama_agent import cli
-from vllama_agent.store import Store, gc, manifests
+from vllama_agent.store import Store, garbage, manifests
 from vllama_agent.testing import serving
 from vllama_core.modelref import ModelName
 
@@ -139,9 +139,10 @@ async def test_gc_removes_only_what_nobody_needs(bench, gguf, put) -> None:
     assert (await bench.run("gc"))[1] == "0 B freed\n"
     os.utime(path, (0, 0))
     assert "6 B would be freed" in (await bench.run("gc", "--dry-run"))[1]
+    assert json.loads((await bench.run("gc", "-n", "--json"))[1]) == {"unused": [{"path": str(path), "size": 6}], "in_use": []}
     assert path.exists()
     found = json.loads((await bench.run("gc", "--json"))[1])
-    assert found == {"removed": [{"path": str(path), "size": 6}], "unused": [{"path": str(path), "size": 6}], "in_use": []}
+    assert found == {"removed": [{"path": str(path), "size": 6}], "in_use": []}
     assert not path.exists()
     assert bench.names() == ["m:latest"]
 
@@ -151,4 +152,4 @@ async def test_gc_leaves_a_loaded_models_file(bench, gguf, put) -> None:
     digest = put(bench.home, gguf(), "m")
     async with bench.served.service.pool.use(bench.served.service.pool.find("m")):
         manifests.path_of(bench.home, ModelName("m")).unlink()
-        assert gc.collect(bench.home, grace=0.0)[1] == [gc.Garbage(manifests.blob(bench.home, digest), len(gguf()))]
+        assert garbage.collect(bench.home, grace=0.0)[1] == [garbage.Garbage(manifests.blob(bench.home, digest), len(gguf()))]

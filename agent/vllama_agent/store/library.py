@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vllama_agent.store import briefs, gc, manifests
+from vllama_agent.store import briefs, garbage, manifests
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.manifests import Manifest
 from vllama_agent.store.upload import Upload
@@ -93,8 +93,8 @@ class Library:
         home = self.layers.home
         files = {manifests.located(home, file): file.size for file in manifest.all_files}
         ours = {path: size for path, size in files.items() if path.parent == home / "blobs"}
-        needed = gc.named(home)
-        gone, stays = gc.remove(gc.Garbage(path, size) for path, size in ours.items() if path not in needed)
+        needed = garbage.named(home)
+        gone, stays = garbage.remove(garbage.Garbage(path, size) for path, size in ours.items() if path not in needed)
         return Deleted(
             freed=sum(item.size for item in gone),
             in_use=tuple(item.path for item in stays),

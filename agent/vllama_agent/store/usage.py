@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllama_agent.store import gc, manifests
+from vllama_agent.store import garbage, manifests
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.manifests import Manifest
 
@@ -65,7 +65,7 @@ def of(layers: Layers) -> Usage:
         home=str(layers.home),
         models=tuple(sorted(models, key=lambda model: (-model.size, model.name))),
         blobs=sum(path.stat().st_size for path in ours.rglob("*") if path.is_file()),
-        unused=sum(item.size for item in gc.unused(layers.home, grace=0)),
+        unused=sum(item.size for item in garbage.unused(layers.home, grace=0)),
         elsewhere=sum(outside.values()),
     )
 

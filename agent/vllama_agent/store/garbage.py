@@ -75,11 +75,11 @@ def collect(home: Path, *, grace: float = GRACE) -> tuple[list[Garbage], list[Ga
     return remove(unused(home, grace=grace))
 
 
-def remove(garbage: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
+def remove(items: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
     """Remove these unless somebody holds them; (what is gone, what stays)."""
     gone: list[Garbage] = []
     stays: list[Garbage] = []
-    for item in garbage:
+    for item in items:
         with suppress(FileNotFoundError):  # somebody else removed it meanwhile
             (gone if _remove(item.path) else stays).append(item)
     return gone, stays

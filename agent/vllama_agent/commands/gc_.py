@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from typing import Any
 
 from vllama_agent.commands import output, places
-from vllama_agent.store import gc
+from vllama_agent.store import garbage
+from vllama_agent.store.garbage import Garbage
 from vllama_core import human
 
 
@@ -23,21 +26,19 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look, remove, tell."""
-    found = gc.unused(places.layers().home)
-    gone, stays = (found, []) if arguments.dry_run else gc.remove(found)
+    """Look, remove, tell; no server is needed."""
+    home = places.layers().home
+    gone, stays = (garbage.unused(home), []) if arguments.dry_run else garbage.collect(home)
     if arguments.json:
-        output.as_json(
-            {
-                name: [{"path": str(item.path), "size": item.size} for item in items]
-                for name, items in (("removed", [] if arguments.dry_run else gone), ("unused", found), ("in_use", stays))
-            }
-        )
+        output.as_json({"unused" if arguments.dry_run else "removed": _listed(gone), "in_use": _listed(stays)})
         return 0
     for item in gone:
         print(f"{human.size(item.size):>8}  {item.path}")
     for item in stays:
-        print(f"in use    {item.path}")
-    freed = human.size(sum(item.size for item in gone))
-    print(f"{freed} would be freed" if arguments.dry_run else f"{freed} freed")
+        print(f"  in use  {item.path}")
+    print(f"{human.size(sum(item.size for item in gone))} {'would be freed' if arguments.dry_run else 'freed'}")
     return 0
+
+
+def _listed(items: Iterable[Garbage]) -> list[dict[str, Any]]:
+    return [{"path": str(item.path), "size": item.size} for item in items]

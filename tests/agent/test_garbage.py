@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vllama_agent.store import briefs, download, gc, holds, manifests
+from vllama_agent.store import briefs, download, garbage, holds, manifests
 from vllama_agent.store.holds import Hold
 from vllama_core.errors import ConfigError
 
-OLD = time.time() - 10 * gc.STALE
+OLD = time.time() - 10 * garbage.STALE
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def aged(path: Path) -> Path:
 def test_a_blob_that_no_name_needs_is_garbage_after_an_hour(home: Path, gguf, put) -> None:
     needed, unneeded = put(home, gguf(), "m"), put(home, b"unneeded")
     aged(manifests.blob(home, needed))
-    assert gc.unused(home) == []
+    assert garbage.unused(home) == []
     aged(manifests.blob(home, unneeded))
-    assert gc.unused(home) == [gc.Garbage(manifests.blob(home, unneeded), 8)]
-    gone, stays = gc.collect(home)
+    assert garbage.unused(home) == [garbage.Garbage(manifests.blob(home, unneeded), 8)]
+    gone, stays = garbage.collect(home)
     assert (len(gone), stays) == (1, [])
     assert [path.name for path in (home / "blobs").iterdir()] == [f"sha256-{needed}"]
 
@@ -41,16 +41,16 @@ def test_every_file_of_a_model_is_needed(home: Path, gguf, put) -> None:
     put(home, gguf(), "m", files=(first, second), projector=projector, adapters=(adapter,))
     for path in (home / "blobs").iterdir():
         aged(path)
-    assert gc.unused(home) == []
+    assert garbage.unused(home) == []
 
 
 def test_what_is_loaded_stays(home: Path, put) -> None:
     path = aged(manifests.blob(home, put(home, b"x")))
     first, second = Hold([path]), Hold([path])
     first.release()
-    assert gc.collect(home) == ([], [gc.Garbage(path, 1)])
+    assert garbage.collect(home) == ([], [garbage.Garbage(path, 1)])
     second.release()
-    assert gc.collect(home) == ([gc.Garbage(path, 1)], [])
+    assert garbage.collect(home) == ([garbage.Garbage(path, 1)], [])
     assert not path.exists()
 
 
@@ -82,27 +82,27 @@ def test_scratch_is_garbage_after_a_day(home: Path) -> None:
     (folder / "converted.gguf").write_bytes(b"1234")
     aged(file)
     aged(folder)
-    assert [item.path for item in gc.unused(home)] == [file]  # something in the folder is fresh
+    assert [item.path for item in garbage.unused(home)] == [file]  # something in the folder is fresh
     aged(folder / "converted.gguf")
     aged(folder)
-    gone, _ = gc.collect(home)
+    gone, _ = garbage.collect(home)
     assert sorted(item.path for item in gone) == [file, folder]
     assert list((home / "blobs").iterdir()) == []
 
 
 def test_a_half_pulled_file_waits_for_whoever_goes_on_with_it(home: Path) -> None:
-    assert gc.HALF_PULLED == download.STALE_SECONDS
+    assert garbage.HALF_PULLED == download.STALE_SECONDS
     folder = home / "partials" / ("a" * 64)
     folder.mkdir(parents=True)
     (folder / "data").write_bytes(b"12345")
-    ages = (2 * gc.STALE, 2 * gc.HALF_PULLED)
+    ages = (2 * garbage.STALE, 2 * garbage.HALF_PULLED)
     found = []
     for age in ages:
         for path in (folder / "data", folder):
             os.utime(path, (time.time() - age,) * 2)
-        found.append([item.path for item in gc.unused(home)])
+        found.append([item.path for item in garbage.unused(home)])
     assert found == [[], [folder]]
-    gc.collect(home)
+    garbage.collect(home)
     assert list((home / "partials").iterdir()) == []
 
 
@@ -113,7 +113,7 @@ def test_a_kept_header_goes_with_its_file(home: Path, gguf, put) -> None:
     other.write_text("{}")
     aged(other)
     aged(briefs.path_of(home, digest))
-    assert [item.path for item in gc.unused(home)] == [other]
+    assert [item.path for item in garbage.unused(home)] == [other]
 
 
 def test_other_peoples_files_are_left_alone(home: Path) -> None:
@@ -122,7 +122,7 @@ def test_other_peoples_files_are_left_alone(home: Path) -> None:
         aged_path = home / "blobs" / name
         aged_path.write_bytes(b"x")
         aged(aged_path)
-    assert gc.unused(home) == []
+    assert garbage.unused(home) == []
 
 
 def test_an_unreadable_manifest_stops_everything(home: Path, gguf, put) -> None:
@@ -132,9 +132,9 @@ def test_an_unreadable_manifest_stops_everything(home: Path, gguf, put) -> None:
     [manifest] = manifests.paths(home)
     manifest.write_text('{"schema": 99}')
     with pytest.raises(ConfigError, match="nothing is removed"):
-        gc.collect(home)
+        garbage.collect(home)
     assert path.exists()
 
 
 def test_an_empty_home_has_no_garbage(home: Path) -> None:
-    assert gc.unused(home) == []
+    assert garbage.unused(home) == []
