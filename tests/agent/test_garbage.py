@@ -10,16 +10,16 @@ from vllama_agent.store import briefs, download, garbage, holds, manifests
 from vllama_agent.store.holds import Hold
 from vllama_core.errors import ConfigError
 
-OLD = time.time() - 10 * garbage.STALE
-
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def aged(path: Path) -> Path:
-    os.utime(path, (OLD, OLD))
+def aged(path: Path, *, days: float = 30) -> Path:
+    """The same file, long ago."""
+    then = time.time() - days * 86400
+    os.utime(path, (then, then))
     return path
 
 
@@ -104,6 +104,18 @@ def test_a_half_pulled_file_waits_for_whoever_goes_on_with_it(home: Path) -> Non
     assert found == [[], [folder]]
     garbage.collect(home)
     assert list((home / "partials").iterdir()) == []
+
+
+def test_finished_files_of_a_half_pulled_model_stay(home: Path, put) -> None:
+    """They have no name before the last file is here, which may take days on a slow line."""
+    first = aged(manifests.blob(home, put(home, b"first of two files")), days=3)
+    partial = home / "partials" / ("a" * 64)
+    partial.mkdir(parents=True)
+    (partial / "data").write_bytes(b"half of the second")
+    assert garbage.unused(home) == []
+    (partial / "data").unlink()
+    partial.rmdir()
+    assert [item.path for item in garbage.unused(home)] == [first]
 
 
 def test_a_kept_header_goes_with_its_file(home: Path, gguf, put) -> None:

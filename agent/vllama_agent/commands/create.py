@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vllama_agent.commands import client
+from vllama_agent.commands.bars import Bars
 from vllama_agent.commands.client import Client
 from vllama_agent.store import digests
 from vllama_core import modelfile, modelref
@@ -32,11 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Send what the server lacks, and have it make the model."""
     server = client.from_environment()
     body = request(server, modelfile.parse(_text(arguments.file)), _folder(arguments.file))
-    told = ""
-    for event in server.stream("/api/create", {"model": arguments.model, "quantize": arguments.quantize, **body}):
-        if event.get("status") != told:
-            told = event.get("status", "")
-            print(told, file=sys.stderr)
+    with Bars() as bars:
+        for event in server.stream("/api/create", {"model": arguments.model, "quantize": arguments.quantize, **body}):
+            bars.show(event)
     return 0
 
 

@@ -56,11 +56,14 @@ def unused(home: Path, *, grace: float = GRACE) -> list[Garbage]:
     :param grace: seconds that a blob's last use must lie back.
     :raises ConfigError: see `named`.
     """
+    given_up = list(_old(home.glob("partials/*"), HALF_PULLED))
+    # a finished file of a model that is half pulled has no name yet, and looks like any other blob without one
+    is_half_pulled = len(given_up) < sum(1 for _ in _old(home.glob("partials/*"), 0))
     candidates = [
-        *_old(home.glob("blobs/sha256-*"), grace),
+        *_old(home.glob("blobs/sha256-*"), max(grace, HALF_PULLED) if is_half_pulled else grace),
         *_old(_scratch(home), STALE),
         *_old(_headers(home), GRACE),
-        *_old(home.glob("partials/*"), HALF_PULLED),
+        *given_up,
     ]
     needed = named(home)  # after the candidates: what got a name meanwhile is in it
     return [item for item in candidates if item.path not in needed]
