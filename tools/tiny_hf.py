@@ -6,7 +6,6 @@ converted file to: ``python tiny_hf.py FOLDER``.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def main(folder: Path) -> None:
     with torch.inference_mode():
         logprobs = torch.log_softmax(model(torch.tensor([tokens])).logits[0].float(), dim=-1)
     np.savez(folder / REFERENCE, tokens=np.array(tokens, np.int32), logprobs=logprobs.numpy())
-    (folder / "prompt.json").write_text(json.dumps(PROMPT))
+    (folder / "prompt.txt").write_text(PROMPT)
 
 
 if __name__ == "__main__":

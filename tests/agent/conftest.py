@@ -1,12 +1,12 @@
 """Settings and small files that all tests of the agent share."""
 
 import hashlib
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_gguf
 from hypothesis import settings
 
 from vllama_agent.store import manifests
@@ -17,26 +17,10 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
-def _text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-def _pair(key: str, value: int | str) -> bytes:
-    return _text(key) + (struct.pack("<I", 8) + _text(value) if isinstance(value, str) else struct.pack("<II", 4, value))
-
-
-def gguf_bytes(architecture: str = "llama", **metadata: int | str) -> bytes:
-    """A whole GGUF file with one tensor of 32 numbers; in the names of keys, two underscores stand for a dot."""
-    pairs = {"general.architecture": architecture} | {key.replace("__", "."): value for key, value in metadata.items()}
-    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(pairs)) + b"".join(_pair(*pair) for pair in pairs.items())
-    head += _text("t") + struct.pack("<IQIQ", 1, 32, 0, 0)
-    return head + bytes(-len(head) % 32) + bytes(range(128))
-
-
 @pytest.fixture
 def gguf() -> Callable[..., bytes]:
     """Makes GGUF files of some hundred bytes."""
-    return gguf_bytes
+    return small_gguf.make
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+import fake_registry
 import pytest
 
 from vllama_agent.engines.base import EngineState
 from vllama_agent.store import Store, manifests, upload
+from vllama_agent.store.pull import Sources
 from vllama_agent.testing import FakeEngine, serving, until
 from vllama_core.modelref import ModelName
 
@@ -231,13 +233,14 @@ async def test_files_are_told_apart_by_their_headers(bench, gguf) -> None:
 
 
 async def test_a_split_set_keeps_its_order(bench, gguf) -> None:
-    first, second = await bench.api.upload(gguf()), await bench.api.upload(gguf(general__file_type=1))
-    files = {"x-00002-of-00002.gguf": second, "x-00001-of-00002.gguf": first}
-    assert (await bench.api.create(model="x", files=files))[0] == 200
+    first, second = [await bench.api.upload(gguf(split__no=number, split__count=2)) for number in range(2)]
+    assert (await bench.api.create(model="x", files={"a.gguf": second, "b.gguf": first}))[0] == 200
     assert [file.digest for file in manifest(bench.home, "x").files] == [first[7:], second[7:]]
-    status, body = await bench.api.create(model="y", files={"x-00001-of-00003.gguf": first, "x-00002-of-00003.gguf": second})
-    assert status == 400
-    assert "split set" in body["error"]
+    third = await bench.api.upload(gguf(split__no=2, split__count=3))
+    for files in ({"a.gguf": first, "b.gguf": second, "c.gguf": third}, {"a.gguf": first, "b.gguf": first}):
+        status, body = await bench.api.create(model="y", files=files)
+        assert status == 400
+        assert "split set" in body["error"]
 
 
 async def test_creating_anew_removes_what_nothing_needs(bench, gguf, put) -> None:
@@ -395,6 +398,26 @@ async def test_a_pinned_model_that_is_made_anew_answers_anew(bench, gguf, put) -
     assert (await bench.api.create(model="m", **{"from": "m"}, system="New."))[0] == 200
     await bench.api("POST", "/api/chat", {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": False})
     assert bench.served.engine.requests[-1].messages[0].content == "New."
+
+
+async def test_a_base_that_is_not_here_is_pulled_first(tmp_path: Path, gguf) -> None:
+    home = tmp_path / "home"
+    async with fake_registry.running() as registry:
+        digests = registry.add("library/theirs:latest", model=gguf(), system="S")
+        sources = Sources(home=home, registry=registry.endpoint)
+        async with serving(store=Store(home), home=home, sources=sources) as served, aiohttp.ClientSession() as session:
+            api = Api(served.url, session)
+            status, events = await api("POST", "/api/create", {"model": "mine", "from": "theirs", "parameters": {"top_k": 3}})
+            told = [event["status"] for event in events]
+            assert status == 200
+            assert told[0] == "pulling manifest"
+            assert told[-2:] == ["writing manifest", "success"]
+            assert told.count("success") == 1
+            found = manifest(home, "mine")
+            assert (found.files[0].digest, found.system, found.parameters) == (digests["model"], "S", {"top_k": 3})
+            assert await api.names() == ["mine:latest", "theirs:latest"]
+            status, events = await api("POST", "/api/create", {"model": "x", "from": "nobody"})
+            assert "not found" in events[-1]["error"]
 
 
 async def test_push_stays_refused(bench) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import ollama
 import pytest
 
+import llama_wheel
 import tiny_gguf
+from vllama_agent.environments import layout
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELFILE = """FROM {file}
@@ -42,7 +44,9 @@ def cli(agent):
     environment = {**os.environ, "OLLAMA_HOST": agent.url, "HOME": str(agent.log.parent)}
 
     def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([result.stdout.strip(), *words], capture_output=True, text=True, timeout=60, env=environment, check=check)
+        done = subprocess.run([result.stdout.strip(), *words], capture_output=True, text=True, timeout=60, env=environment, check=False)
+        assert not check or done.returncode == 0, done.stderr + agent.log.read_text()[-3000:]
+        return done
 
     return run
 
@@ -147,3 +151,63 @@ def test_a_models_own_context_is_what_it_is_loaded_with(agent) -> None:
         client.generate("narrow", "Hi", options={"num_predict": 1})
         assert {model.model: model.context_length for model in client.ps().models}["narrow:latest"] == 64
         client.delete("narrow")
+
+
+def test_a_model_is_made_smaller_on_request(agent, cli, tmp_path: Path) -> None:
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text(f"FROM {tiny_gguf.ensure('llama')}\n")
+    made = cli("create", "small", "-q", "q8_0", "-f", str(modelfile))
+    assert "quantizing" in made.stderr
+    shown = agent.client.post("/api/show", json={"model": "small"}).json()
+    assert shown["details"]["quantization_level"] == "Q8_0"
+    answer = agent.client.post("/api/generate", json={"model": "small", "prompt": "Hi", "stream": False, "options": {"num_predict": 2}})
+    assert answer.json()["eval_count"] == 2
+    again = tmp_path / "Again"
+    again.write_text("FROM small\n")
+    refused = cli("create", "smaller", "-q", "q4_K_M", "-f", str(again), check=False)
+    assert refused.returncode != 0
+    assert "quantized already" in refused.stderr
+    cli("rm", "small")
+    assert not [path for path in (agent.log.parent / "blobs").iterdir() if path.name.startswith(".")]
+
+
+def test_hugging_face_files_need_the_converter(agent, tmp_path: Path) -> None:
+    with ollama.Client(host=agent.url) as client:
+        (tmp_path / "config.json").write_text("{}")
+        digest = client.create_blob(tmp_path / "config.json")
+        with pytest.raises(ollama.ResponseError, match="vllama engines install convert"):
+            client.create("x", files={"config.json": digest, "model.safetensors": digest})
+
+
+def test_a_split_set_is_served_from_blobs(agent, cli, tmp_path: Path) -> None:
+    """Blobs do not bear the names by which llama.cpp finds the files of a set."""
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text(f"FROM {tiny_gguf.ensure_split('llama')}\nPARAMETER temperature 0\nPARAMETER num_predict 8\n")
+    cli("create", "split", "-f", str(modelfile))
+    whole = tmp_path / "Whole"
+    whole.write_text(modelfile.read_text().replace(str(tiny_gguf.ensure_split("llama")), str(tiny_gguf.ensure("llama"))))
+    cli("create", "whole", "-f", str(whole))
+    prompt = {"prompt": "Hi", "stream": False, "raw": True, "options": {"seed": 1}}
+    answers = [agent.client.post("/api/generate", json=prompt | {"model": name}).json() for name in ("split", "whole")]
+    assert answers[0]["eval_count"] == 8
+    assert answers[0]["response"] == answers[1]["response"]
+    cli("rm", "split", "whole")
+
+
+def test_hugging_face_files_become_a_model(agent, cli, tmp_path: Path) -> None:
+    """With the environment and the model that tests/engine/test_convert.py makes."""
+    folder = llama_wheel.CACHE / "models" / f"tiny-hf-v1-{layout.key()}"
+    if layout.find(llama_wheel.CACHE) is None or not folder.is_dir():
+        pytest.skip("the converter's environment or its tiny model is not there yet")
+    (agent.log.parent / "envs").symlink_to(llama_wheel.CACHE / "envs")
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text(f"FROM {folder}\nSYSTEM Be short.\n")
+    made = cli("create", "converted", "-q", "q8_0", "-f", str(modelfile))
+    assert "converting converted" in made.stderr
+    shown = agent.client.post("/api/show", json={"model": "converted"}).json()
+    assert shown["details"]["quantization_level"] == "Q8_0"
+    assert shown["system"] == "Be short."
+    answer = agent.client.post("/api/generate", json={"model": "converted", "prompt": "Hi", "stream": False, "options": {"num_predict": 2}})
+    assert answer.json()["eval_count"] == 2
+    cli("rm", "converted")
+    assert not [path for path in (agent.log.parent / "blobs").iterdir() if path.name.startswith(".")]

@@ -10,6 +10,7 @@ from typing import Any
 
 from vllama_agent.apis import fields, keep_alive, messages, options
 from vllama_agent.apis.defaults import NONE, Defaults
+from vllama_agent.chat import go_templates
 from vllama_agent.engines.base import GenerateRequest
 from vllama_core.errors import InvalidRequest
 
@@ -112,7 +113,7 @@ def _generate_request(body: dict[str, Any], chosen: options.Options, defaults: D
     prompt = fields.text(body, "prompt")
     suffix = fields.text(body, "suffix")
     system = fields.text(body, "system")
-    template = fields.text(body, "template")
+    template = _jinja(fields.text(body, "template"))
     context = fields.token_ids(body["context"], "context") if body.get("context") is not None else ()
     if raw and (system or template or context):
         raise InvalidRequest("raw mode does not support template, system, or context", field="raw")
@@ -123,6 +124,14 @@ def _generate_request(body: dict[str, Any], chosen: options.Options, defaults: D
         return GenerateRequest(prompt=prompt, suffix=suffix or None, **limits)
     turns = defaults.prompt(prompt, system=system, continued=bool(context))
     return GenerateRequest(messages=turns, context=context, template=template or defaults.template, **limits)
+
+
+def _jinja(template: str | None) -> str | None:
+    """Ollama's clients send templates in Go's language."""
+    try:
+        return go_templates.to_jinja(template) if template and go_templates.is_go(template) else template
+    except go_templates.UnknownTemplate as error:
+        raise InvalidRequest(f"template: {error}", field="template") from None
 
 
 def _limits(body: dict[str, Any], chosen: options.Options) -> dict[str, Any]:

@@ -147,15 +147,29 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Agent
         source, text = _given(setting, arguments, environment)
         if text is None:
             continue
-        try:
-            value = setting.parse(text)
-        except ValueError as error:
-            raise ConfigError(f"{source} is {text!r}: {error}") from None
+        value = _parsed(setting, source, text)
         for field in setting.fields:
             group, _, name = field.rpartition(".")
             if value is not None:
                 (engine if group else agent)[name] = value
     return AgentConfig(models=tuple(arguments.model), llama_cpp=LlamaCppConfig(**engine), **_with_address(agent))
+
+
+def one(field: str, environment: Mapping[str, str]) -> Any:
+    """The value of a single setting from its variables; None where none of them is set.
+
+    :raises ConfigError: names the variable, its value, and what is allowed.
+    """
+    [setting] = [row for row in SETTINGS if row.fields == (field,)]
+    source, text = _given(setting, argparse.Namespace(), environment)
+    return None if text is None else _parsed(setting, source, text)
+
+
+def _parsed(setting: Setting, source: str, text: str) -> Any:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{source} is {text!r}: {error}") from None
 
 
 def _given(setting: Setting, arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, str | None]:

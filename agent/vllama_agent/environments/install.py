@@ -29,6 +29,7 @@ CHECK_SECONDS = 300
 """Importing torch from a cold disk takes a minute at worst."""
 NEEDED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "requirements/requirements-convert", "LICENSE")
 """What of llama.cpp's source the converter is made of; the requirements are there to be compared with our pins."""
+STDERR = 2
 
 Tell = Callable[[str], None]
 
@@ -94,8 +95,8 @@ def unpack(archive: Path, target: Path) -> None:
 def _run(command: Sequence[str], *, step: str, quiet: bool = False, timeout: float | None = None) -> None:
     """Run a step. pip and uv bound each wait for the network themselves, so installing has no limit in total."""
     try:
-        output = subprocess.DEVNULL if quiet else sys.stderr
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=sys.stderr, timeout=timeout, check=False)
+        output = subprocess.DEVNULL if quiet else STDERR
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         raise ConfigError(f"{step} took longer than {timeout:g} s and was stopped; try again when the disk is less busy") from None
     except OSError as error:

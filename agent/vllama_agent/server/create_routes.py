@@ -13,9 +13,11 @@ from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.service import Service
 from vllama_agent.store import create as made
 from vllama_agent.store import making
+from vllama_agent.store import pull as pulling
 from vllama_agent.store.create import Changes, Parts
 from vllama_agent.store.events import OnEvent, Status
 from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_core.errors import ModelNotFound
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -41,7 +43,7 @@ async def _manifest(service: Service, call: manage.Create, tell: OnEvent) -> Man
     adapters = await asyncio.to_thread(made.parts_of, library, call.adapters, field="adapters")
     changes = Changes(template=call.template, system=call.system, parameters=call.parameters, messages=call.messages, license=call.license)
     if call.base is not None:
-        base = await manage_routes.manifest_of(service, call.base, name=manage_routes.parsed(call.base))
+        base = await _base(service, call.base, tell)
         manifest = made.made_from_model(call.model, base, adapters, changes)
     elif making.are_hugging_face(call.files):
         file, notes = await making.converted(library, call.files, name=call.model.model, quantization=call.quantize, on_event=tell)
@@ -52,6 +54,18 @@ async def _manifest(service: Service, call: manage.Create, tell: OnEvent) -> Man
         tell(Status("parsing GGUF"))
         manifest = made.made_from_files(call.model, Parts(parts.model, parts.projector, (*parts.adapters, *adapters.adapters)), changes)
     return await _quantized(service, manifest, call.quantize, tell) if call.quantize else manifest
+
+
+async def _base(service: Service, asked: str, tell: OnEvent) -> Manifest:
+    """The model to start from; pulled first where it is not here."""
+    name = manage_routes.parsed(asked)
+    try:
+        return await manage_routes.manifest_of(service, asked, name=name)
+    except ModelNotFound:
+        if service.sources is None:
+            raise
+    pulled = await pulling.pull(service.sources, asked, on_event=tell)
+    return await manage_routes.manifest_of(service, pulled.display, name=pulled)
 
 
 async def _quantized(service: Service, manifest: Manifest, quantization: str, tell: OnEvent) -> Manifest:

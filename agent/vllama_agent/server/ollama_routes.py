@@ -135,8 +135,9 @@ class _Answer:
 
 async def tags(request: web.Request) -> web.Response:
     """GET /api/tags."""
-    models = [_entry(artifact) | _tag_extras(artifact) for artifact in request.app[SERVICE].pool.models()]
-    return json_response({"models": models})
+    # in a thread: the first look at a store of many models reads their headers, for seconds
+    artifacts = await asyncio.to_thread(request.app[SERVICE].pool.models)
+    return json_response({"models": [_entry(artifact) | _tag_extras(artifact) for artifact in artifacts]})
 
 
 def _entry(artifact: Artifact) -> dict[str, Any]:

@@ -166,9 +166,8 @@ def first_of(error: BaseException) -> BaseException:
 
 async def models(request: web.Request) -> web.Response:
     """GET /v1/models."""
-    entries = (
-        openai_replies.model(artifact.name, int(artifact.modified_at.timestamp())) for artifact in request.app[SERVICE].pool.models()
-    )
+    artifacts = await asyncio.to_thread(request.app[SERVICE].pool.models)
+    entries = (openai_replies.model(artifact.name, int(artifact.modified_at.timestamp())) for artifact in artifacts)
     return web.Response(body=openai_replies.models(entries), headers={"Content-Type": openai_replies.JSON})
 
 

@@ -108,7 +108,7 @@ async def publish(made: Path, out: Path, *, notes: tuple[str, ...]) -> Converted
 
 
 def _sealed(path: Path, stop: threading.Event) -> tuple[str, int]:
-    """The sha256 and the size of a file that is now readable for all and safe from a power cut. Ends early when nobody waits for it any more."""
+    """The sha256 and the size of a file that is readable for all now and safe from a power cut. Ends early when nobody waits for it."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while (data := file.read(CHUNK)) and not stop.is_set():

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vllama_agent.store import files, header, manifests
+from vllama_agent.store import digests, header, manifests
 from vllama_agent.store.library import Library
 from vllama_agent.store.manifests import FileRef, Manifest, Source
 from vllama_core.errors import InvalidRequest
 from vllama_core.gguf import GgufError, GgufHeader
 from vllama_core.modelref import ModelName
-
-HASH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +45,14 @@ def parts_of(library: Library, given: Mapping[str, str], *, field: str) -> Parts
     :param field: what the request calls them.
     :raises InvalidRequest: one is not here or is no GGUF file, or they are not one model.
     """
-    model: dict[str, FileRef] = {}
+    model: dict[str, tuple[FileRef, GgufHeader]] = {}
     projector: FileRef | None = None
     adapters: list[FileRef] = []
     for name, digest in sorted(given.items()):
         file, found = _looked_at(library, name, digest, field)
         match _kind(found):
             case "model":
-                model[name] = file
+                model[name] = (file, found)
             case "projector" if projector is None:
                 projector = file
             case "adapter":
@@ -84,17 +81,16 @@ def _kind(found: GgufHeader) -> str:
     return "projector" if found.architecture == "clip" or found.metadata.get("general.type") == "mmproj" else "model"
 
 
-def _one_set(model: Mapping[str, FileRef], field: str) -> tuple[FileRef, ...]:
-    """The files of one model, the first one first."""
+def _one_set(model: Mapping[str, tuple[FileRef, GgufHeader]], field: str) -> tuple[FileRef, ...]:
+    """The files of one model, the first one first. Their headers say which they are: blobs have lost their names."""
     if len(model) < 2:
-        return tuple(model.values())
-    stems = {files.stem_of(Path(name)) for name in model}
-    counts = {split["count"] if (split := files.SPLIT.fullmatch(Path(name).stem)) else None for name in model}
-    if len(stems) > 1 or counts != {f"{len(model):05d}"}:
+        return tuple(file for file, _ in model.values())
+    numbers = {name: (found.metadata.get("split.no"), found.metadata.get("split.count")) for name, (_, found) in model.items()}
+    if sorted(numbers.values(), key=str) != sorted(((number, len(model)) for number in range(len(model))), key=str):
         raise InvalidRequest(
             f"{field} has {len(model)} models that are not all files of one split set: {', '.join(model)}; give one model", field=field
         )
-    return tuple(file for _, file in sorted(model.items()))
+    return tuple(model[name][0] for name in sorted(model, key=lambda name: numbers[name]))
 
 
 def made_from_files(name: ModelName, parts: Parts, changes: Changes) -> Manifest:
@@ -131,14 +127,7 @@ def renamed(manifest: Manifest, name: ModelName) -> Manifest:
 
 def manifest_of(name: ModelName, paths: Sequence[Path], *, license_texts: tuple[str, ...]) -> Manifest:
     """A manifest for files of a user, which stay where they are. Reads them all: a manifest names bytes by their sha256."""
-    found = tuple(FileRef(digest=sha256_of(path), size=path.stat().st_size, name=path.name, path=str(path.absolute())) for path in paths)
+    found = tuple(
+        FileRef(digest=digests.sha256_of(path), size=path.stat().st_size, name=path.name, path=str(path.absolute())) for path in paths
+    )
     return Manifest(name=name, files=found, source=Source(kind="imported", ref=str(paths[0])), license=license_texts)
-
-
-def sha256_of(path: Path) -> str:
-    """In hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(HASH_BYTES):
-            digest.update(data)
-    return digest.hexdigest()

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vllama_agent.store import gc, manifests
+from vllama_agent.store import briefs, garbage, manifests
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.manifests import Manifest
 from vllama_agent.store.upload import Upload
@@ -61,9 +61,14 @@ class Library:
         return found
 
     def publish(self, manifest: Manifest) -> None:
-        """Give a model its name, whatever had it before: an older spelling of the name stays, the older model's bytes go."""
+        """Give a model its name, whatever had it before: an older spelling of the name stays, the older model's bytes go.
+
+        :raises GgufError: its first file is no GGUF file.
+        """
         older = self.layers.manifest(manifest.name)
-        manifests.write(self.layers.home, replace(manifest, name=older.name) if older is not None else manifest)
+        home, first = self.layers.home, manifest.files[0]
+        briefs.read(home, first.digest, manifests.located(home, first))  # now, so that the next list need not
+        manifests.write(home, replace(manifest, name=older.name) if older is not None else manifest)
         if older is not None:
             self._freed(older)
 
@@ -88,8 +93,8 @@ class Library:
         home = self.layers.home
         files = {manifests.located(home, file): file.size for file in manifest.all_files}
         ours = {path: size for path, size in files.items() if path.parent == home / "blobs"}
-        needed = gc.named(home)
-        gone, stays = gc.remove(gc.Garbage(path, size) for path, size in ours.items() if path not in needed)
+        needed = garbage.named(home)
+        gone, stays = garbage.remove(garbage.Garbage(path, size) for path, size in ours.items() if path not in needed)
         return Deleted(
             freed=sum(item.size for item in gone),
             in_use=tuple(item.path for item in stays),

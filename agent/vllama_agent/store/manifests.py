@@ -173,10 +173,21 @@ def paths(home: Path) -> Iterator[Path]:
 def read(path: Path) -> Manifest | None:
     """None, and a line in the log, if the file cannot be read as a manifest."""
     try:
+        return load(path)
+    except ValueError as error:
+        log.warning("%s", error)
+        return None
+
+
+def load(path: Path) -> Manifest:
+    """As `read`, for callers that tell themselves what is wrong.
+
+    :raises ValueError: the file cannot be read as a manifest; names it.
+    """
+    try:
         return _parsed(home_of(path), json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s is no manifest (%s: %s); its model is left out", path, type(error).__name__, error)
-        return None
+        raise ValueError(f"{path} is no manifest ({type(error).__name__}: {error}); its model is left out") from error
 
 
 def _as_json(home: Path, manifest: Manifest) -> dict[str, Any]:

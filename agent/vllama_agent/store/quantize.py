@@ -60,9 +60,10 @@ def _checked(source: Path, model: str, *, requantize: bool) -> int:
         size = source.stat().st_size
     except (OSError, GgufError) as error:
         raise ConfigError(f"{source}: {error}") from error
-    if not requantize and found.quantization not in UNQUANTIZED:
+    quantized = sorted({tensor.type for tensor in found.tensors} - set(UNQUANTIZED))
+    if quantized and not requantize:
         raise ConfigError(
-            f"{model} is quantized already ({found.quantization}), and doing it again loses more; start from {' or '.join(UNQUANTIZED)}"
+            f"{model} is quantized already ({', '.join(quantized)}), and doing it again loses more; start from {' or '.join(UNQUANTIZED)}"
         )
     return size
 

@@ -33,6 +33,7 @@ class Store:
         self.home = home
         self.layers = Layers(home, below)
         self._files: dict[str, Artifact] = {}
+        self._told: dict[Path, str] = {}
         self._read: dict[Path, tuple[tuple[int, int], Artifact]] = {}
 
     def models(self) -> list[Artifact]:
@@ -101,16 +102,22 @@ class Store:
         return artifact
 
     def _load(self, path: Path, modified: float) -> Artifact | None:
-        manifest = manifests.read(path)
-        if manifest is None:
-            return None
-        artifact = artifact_of(manifests.home_of(path), manifest, modified)
         try:
+            manifest = manifests.load(path)
+            artifact = artifact_of(manifests.home_of(path), manifest, modified)
             _check_sizes(artifact, manifest)
-            return replace(artifact, kept_brief=briefs.read(self.home, manifest.files[0].digest, artifact.files[0]))
-        except (OSError, GgufError) as error:
-            log.warning("%s cannot be used (%s); it is left out", artifact.name, error)
+            brief = briefs.read(self.home, manifest.files[0].digest, artifact.files[0])
+        except (OSError, GgufError, ValueError) as error:
+            self._tell(path, f"{error}")
             return None
+        self._told.pop(path, None)
+        return replace(artifact, kept_brief=brief)
+
+    def _tell(self, path: Path, problem: str) -> None:
+        """Once: clients ask for the list every few seconds."""
+        if self._told.get(path) != problem:
+            self._told[path] = problem
+            log.warning("a stored model cannot be used and is left out: %s", problem, extra={"manifest": str(path)})
 
 
 def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:

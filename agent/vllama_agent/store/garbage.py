@@ -21,7 +21,9 @@ GRACE = 3600.0
 """Seconds between an upload or a pull and the manifest that names its bytes, at most."""
 STALE = 86400.0
 """Seconds after which a scratch file was left by a process that is gone. Uploads and assembled files grow steadily."""
-OURS = re.compile(r"sha256-[0-9a-f]{64}|[0-9a-f]{64}\.json|" + re.escape(manifests.SCRATCH) + ".*")
+HALF_PULLED = 14 * 86400.0
+"""Seconds without a byte after which nobody will go on with a download; while it runs its claim is touched every few seconds."""
+OURS = re.compile(r"sha256-[0-9a-f]{64}|[0-9a-f]{64}\.json|[0-9a-f]{40,64}(\.\d+\.gguf)?|" + re.escape(manifests.SCRATCH) + ".*")
 """Names of files that we make; others are left alone."""
 
 
@@ -49,12 +51,20 @@ def named(home: Path) -> set[Path]:
 
 
 def unused(home: Path, *, grace: float = GRACE) -> list[Garbage]:
-    """Blobs without a name and scratch files without an owner.
+    """Blobs without a name, scratch files without an owner, and downloads that nobody goes on with.
 
     :param grace: seconds that a blob's last use must lie back.
     :raises ConfigError: see `named`.
     """
-    candidates = [*_old(home.glob("blobs/sha256-*"), grace), *_old(_scratch(home), STALE), *_old(_headers(home), GRACE)]
+    given_up = list(_old(home.glob("partials/*"), HALF_PULLED))
+    # a finished file of a model that is half pulled has no name yet, and looks like any other blob without one
+    is_half_pulled = len(given_up) < sum(1 for _ in _old(home.glob("partials/*"), 0))
+    candidates = [
+        *_old(home.glob("blobs/sha256-*"), max(grace, HALF_PULLED) if is_half_pulled else grace),
+        *_old(_scratch(home), STALE),
+        *_old(_headers(home), GRACE),
+        *given_up,
+    ]
     needed = named(home)  # after the candidates: what got a name meanwhile is in it
     return [item for item in candidates if item.path not in needed]
 
@@ -68,11 +78,11 @@ def collect(home: Path, *, grace: float = GRACE) -> tuple[list[Garbage], list[Ga
     return remove(unused(home, grace=grace))
 
 
-def remove(garbage: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
+def remove(items: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
     """Remove these unless somebody holds them; (what is gone, what stays)."""
     gone: list[Garbage] = []
     stays: list[Garbage] = []
-    for item in garbage:
+    for item in items:
         with suppress(FileNotFoundError):  # somebody else removed it meanwhile
             (gone if _remove(item.path) else stays).append(item)
     return gone, stays
