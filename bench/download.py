@@ -18,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-import fake_hub  # noqa: E402 - it lies beside the tests
-import small_gguf  # noqa: E402
+import fake_hub
+import small_gguf
 
 NAME, FILE = "me/x-GGUF", "x-Q4_K_M.gguf"
-OURS = "from vllama_agent.commands import pull; from vllama_agent import cli; pull._has_server = lambda _: False; cli.main(['pull', 'me/x-GGUF'])"
+OURS = "from vllama_agent import cli; cli.main(['pull', '--verify', 'me/x-GGUF'])"  # --verify: here, not through a server
 THEIRS = "from huggingface_hub import hf_hub_download; hf_hub_download('me/x-GGUF', 'x-Q4_K_M.gguf')"
 
 

@@ -25,7 +25,8 @@ NAME = "me/x-GGUF"
 FILE = "x-Q4_K_M.gguf"
 LOST_PER_KILL = 8 * MIB
 """Most bytes that a kill may cost."""
-PULL = "import sys; from vllama_agent import cli; from vllama_agent.commands import pull; pull._has_server = lambda _: False; {}sys.exit(cli.main(['pull', sys.argv[1]]))"  # noqa: E501
+PULL = "import sys; from vllama_agent import cli; {}sys.exit(cli.main(['pull', '--verify', sys.argv[1]]))"
+"""With --verify it pulls in its own process, whatever server runs on this machine."""
 UNLOCKED = "from vllama_agent.store.claim import Claim; Claim.try_acquire = lambda *_: True; Claim.is_held = lambda _: True; "
 
 
