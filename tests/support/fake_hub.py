@@ -34,7 +34,7 @@ def _sha256(data: bytes) -> str:
 class Content:
     """A file's bytes: in memory, or on disk for large ones."""
 
-    source: bytes | Path
+    source: bytes | Path = field(repr=False)
 
     @property
     def size(self) -> int:
