@@ -245,7 +245,7 @@ async def test_run_pulls_what_the_server_has_not(
 
 
 def command(hub: FakeHub, folder: Path, *words: str) -> tuple[list[str], dict[str, str]]:
-    """`vllama pull` in a process of its own, without a server."""
+    """`vllama pull` in a process of its own; with --verify it does not ask for a server."""
     environment = {name: value for name, value in os.environ.items() if name not in ("VLLAMA_HOST", "OLLAMA_HOST", "HF_TOKEN")}
     more = {
         "VLLAMA_HOME": str(folder / "home"),
@@ -254,8 +254,7 @@ def command(hub: FakeHub, folder: Path, *words: str) -> tuple[list[str], dict[st
         "HF_HUB_OFFLINE": "0",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    script = "import sys; from vllama_agent import cli; from vllama_agent.commands import pull; pull._has_server = lambda _: False; "
-    return [sys.executable, "-c", script + "sys.exit(cli.main(sys.argv[1:]))", "pull", *words], environment | more
+    return [sys.executable, "-m", "vllama_agent", "pull", "--verify", *words], environment | more
 
 
 async def test_the_command_pulls_without_a_server(hub: FakeHub, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ class FakeHub:
     :ivar gate: while it is clear, content stops after `gate_at` bytes of the whole were sent.
     :ivar wrong: paths whose bytes are wrong.
     :ivar ranged: whether Range is honoured.
+    :ivar rate: bytes in a second that the line to all clients together carries; 0 = as fast as it goes.
     :ivar token: what gated repositories want.
     """
 
@@ -104,6 +105,8 @@ class FakeHub:
     gate_at: int = 1 << 62
     wrong: set[str] = field(default_factory=set)
     ranged: bool = True
+    rate: float = 0.0
+    _free_at: float = 0.0
     token: str = "hf_right"
     seen: list[str] = field(default_factory=list)
     """Method and path of every request."""
@@ -226,11 +229,19 @@ class FakeHub:
                 piece, left = piece[:left], left - len(piece[:left])
             if path in self.wrong:
                 piece = bytes(len(piece))
+            await self._line(len(piece))
             await response.write(piece)
             self.sent[path] += len(piece)
             if left == 0:
                 transport.abort()
                 break
+
+    async def _line(self, size: int) -> None:
+        """Wait for a turn on a line that is slower than its two ends, as lines are: so the bytes do not pile up in buffers."""
+        if self.rate:
+            now = asyncio.get_running_loop().time()
+            self._free_at = max(self._free_at, now) + size / self.rate
+            await asyncio.sleep(self._free_at - now)
 
 
 def _error(kind: type[web.HTTPException], code: str, message: str, more: dict[str, str] | None = None) -> web.HTTPException:

@@ -9,6 +9,7 @@ whole and has the right checksum is published, the other is the same.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 """Between a follower's looks at the leader's journal."""
+MOST_LOSSES = 20
+"""How often work may be taken over by others before that is an error: once is usual where claims exclude nobody."""
 READABLE = 0o644
 SPARE_BYTES = 64 << 20
 """Free bytes that a download leaves: a disk that is full to the last byte breaks everything else on it."""
@@ -121,26 +124,39 @@ async def fetch(session: aiohttp.ClientSession, wanted: Wanted, *, on_bytes: OnB
     :raises FetchFailed: the source does not give the bytes, or gives wrong ones.
     """
     folder = wanted.partials / wanted.checksum
-    claim: Claim | None = None
+    claim, losses = Claim(folder), 0
     while not is_here(wanted):
-        folder.mkdir(parents=True, exist_ok=True)
-        claim = claim or Claim(folder)
         try:
-            owned = await asyncio.to_thread(claim.try_acquire, asyncio.get_running_loop().time())
-        except FileNotFoundError:  # the leader has just published and removed the folder
-            continue
-        if not owned:
+            folder.mkdir(parents=True, exist_ok=True)
+            if await asyncio.to_thread(claim.try_acquire, asyncio.get_running_loop().time()):
+                await _claimed(session, wanted, claim, on_bytes=on_bytes, streams=streams, unit=unit)
+                continue
             on_bytes(max((completed(work, wanted.size) for work in _works(folder)), default=0))
-            await asyncio.sleep(POLL_SECONDS * unit)
-            continue
-        try:
-            if not is_here(wanted):
-                await _lead(session, wanted, claim, on_bytes=on_bytes, streams=streams, unit=unit)
-        finally:
-            claim.release()
-            with suppress(OSError):  # it is empty unless something is left to resume
-                folder.rmdir()
+        except FileNotFoundError as error:  # another process published the file and removed the folder, or took the work over
+            losses += 1
+            if losses > MOST_LOSSES:
+                raise FetchFailed(f"{error.filename} vanishes again and again; does something else remove files there?") from error
+        await asyncio.sleep(POLL_SECONDS * unit)
+    await asyncio.to_thread(_sweep, folder)
     on_bytes(wanted.size)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process left that was killed between publishing a file and tidying up."""
+    with suppress(FileNotFoundError):
+        if folder.is_dir() and Claim(folder).try_acquire(0.0):
+            shutil.rmtree(folder)
+
+
+async def _claimed(session: aiohttp.ClientSession, wanted: Wanted, claim: Claim, *, on_bytes: OnBytes, streams: int, unit: float) -> None:
+    """Lead, unless the file appeared before the claim was had."""
+    try:
+        if not is_here(wanted):
+            await _lead(session, wanted, claim, on_bytes=on_bytes, streams=streams, unit=unit)
+    finally:
+        claim.release()
+        with suppress(OSError):  # it is empty unless something is left to resume
+            (wanted.partials / wanted.checksum).rmdir()
 
 
 async def _lead(session: aiohttp.ClientSession, wanted: Wanted, claim: Claim, *, on_bytes: OnBytes, streams: int, unit: float) -> None:
@@ -182,7 +198,7 @@ def _partial(folder: Path, wanted: Wanted) -> Iterator[Partial]:
         partial = Partial(folder, size=wanted.size, checksum=wanted.checksum)
     except OSError as error:
         log.warning("a partial file cannot be used (%s); it is fetched anew", error)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         partial = Partial(folder, size=wanted.size, checksum=wanted.checksum)
     try:
         yield partial
@@ -221,15 +237,17 @@ def completed(work: Path, size: int) -> int:
 
 
 def _publish(partial: Partial, wanted: Wanted) -> None:
-    """The bytes first to the disk, then to their name; a power cut leaves the one or the other."""
+    """The bytes first to the disk, then to their name; a power cut leaves the one or the other.
+
+    :raises FileNotFoundError: another process took this work over; then the file is published by that one.
+    """
     partial.sync()
-    os.chmod(partial.path, READABLE)
+    partial.make_readable(READABLE)
     wanted.target.parent.mkdir(parents=True, exist_ok=True)
-    if partial.is_ours():
-        os.replace(partial.path, wanted.target)
-        _sync_folder(wanted.target.parent)
-    elif not is_here(wanted):
-        raise FetchFailed(f"{partial.path} was removed while it was written; pull again")
+    if not partial.is_ours():
+        raise FileNotFoundError(errno.ENOENT, "it was taken over", str(partial.path))
+    os.replace(partial.path, wanted.target)
+    _sync_folder(wanted.target.parent)
     shutil.rmtree(wanted.partials / wanted.checksum, ignore_errors=True)
 
 

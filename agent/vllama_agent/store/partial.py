@@ -104,6 +104,10 @@ class Partial:
         """Of the bytes that are hashed."""
         return self._digest.hexdigest()
 
+    def make_readable(self, mode: int) -> None:
+        """Set the file's mode."""
+        os.fchmod(self._file, mode)
+
     def is_ours(self) -> bool:
         """Whether the name still leads to the file that is written here: another owner would have moved it."""
         try:

@@ -81,6 +81,8 @@ async def pull(
         plan = await finder.plan(ref, file_format=file_format)
         for note in plan.notes:
             on_event(Status(note))
+        for partials in {wanted.partials for wanted in plan.downloads}:
+            await asyncio.to_thread(download.collect, partials)
         await carry_out(http, plan, on_event=on_event, verify=verify, streams=sources.streams)
         on_event(Status("verifying sha256 digest"))  # it was hashed while it came in
         if plan.finish is not None:
