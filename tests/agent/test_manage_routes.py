@@ -428,5 +428,17 @@ async def test_a_base_that_is_not_here_is_pulled_first(tmp_path: Path, gguf) -> 
             assert "not found" in events[-1]["error"]
 
 
+async def test_a_loaded_model_that_is_made_anew_gives_way(bench, gguf, put) -> None:
+    put(bench.home, gguf(), "m")
+    bench.pool.pin(("m",))
+    await until(lambda: bench.pool.unready() is None)
+    new = await bench.api.upload(gguf(general__file_type=1))
+    assert (await bench.api.create(model="m", files={"x.gguf": new}))[0] == 200
+    assert bench.pool.residents() == []
+    assert left_in(bench.home) == [new.replace(":", "-")]
+    await bench.api("POST", "/api/generate", {"model": "m"})
+    assert [resident.artifact.digest for resident in bench.pool.residents()] == [new[7:]]
+
+
 async def test_push_stays_refused(bench) -> None:
     assert (await bench.api("POST", "/api/push", {"model": "m"}))[0] == 501

@@ -86,9 +86,15 @@ async def manifest_of(service: Service, asked: str, *, name: ModelName) -> Manif
 
 
 async def publish(service: Service, manifest: Manifest) -> None:
-    """Give a model its name, and let the pool know."""
-    await asyncio.to_thread(service.library.publish, manifest)
-    service.pool.renew(service.pool.store.find(manifest.name.display))
+    """Give a model its name, and let go of what had it before."""
+    pool, name = service.pool, manifest.name.display
+    before = pool.find(name) if service.library.layers.path_of(manifest.name) is not None else None
+    older = await asyncio.to_thread(service.library.publish, manifest)
+    now = pool.store.find(name)
+    pool.renew(now)
+    if before is not None and older is not None and before.engine_key != now.engine_key:
+        await pool.release(before)
+        await asyncio.to_thread(service.library.free, older)
 
 
 def parsed(asked: str) -> ModelName:

@@ -53,8 +53,8 @@ class Library:
         """
         return Upload(self.layers.home, digest, size=size)
 
-    def publish(self, manifest: Manifest) -> None:
-        """Give a model its name, whatever had it before: an older spelling of the name stays, the older model's bytes go.
+    def publish(self, manifest: Manifest) -> Manifest | None:
+        """Give a model its name; what had it before in the home, whose bytes `free` removes. An older spelling of the name stays.
 
         :raises GgufError: its first file is no GGUF file.
         """
@@ -62,8 +62,7 @@ class Library:
         home, first = self.layers.home, manifest.files[0]
         briefs.read(home, first.digest, manifests.located(home, first))  # now, so that the next list need not
         manifests.write(home, replace(manifest, name=older.name) if older is not None else manifest)
-        if older is not None:
-            self._freed(older)
+        return older
 
     def delete(self, name: ModelName) -> Deleted:
         """Take a name away, and the bytes that no other name needs.
@@ -79,9 +78,10 @@ class Library:
             raise Forbidden(f"{name.display} lies in {root}, a store that is only read here; remove it where that store is written")
         manifest = manifests.read(path)
         path.unlink()
-        return self._freed(manifest) if manifest is not None else Deleted(0, (), ())
+        return self.free(manifest) if manifest is not None else Deleted(0, (), ())
 
-    def _freed(self, manifest: Manifest) -> Deleted:
+    def free(self, manifest: Manifest) -> Deleted:
+        """Remove the files of a model that has lost its name, as far as no other name needs them and nobody holds them."""
         home = self.layers.home
         files = {manifests.located(home, file): file.size for file in manifest.all_files}
         ours = {path: size for path, size in files.items() if path.parent == home / "blobs"}
