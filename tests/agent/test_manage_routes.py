@@ -440,5 +440,12 @@ async def test_a_loaded_model_that_is_made_anew_gives_way(bench, gguf, put) -> N
     assert [resident.artifact.digest for resident in bench.pool.residents()] == [new[7:]]
 
 
+async def test_a_model_whose_file_is_gone_can_be_made_anew(bench, gguf, put) -> None:
+    manifests.blob(bench.home, put(bench.home, gguf(), "m")).unlink()
+    new = await bench.api.upload(gguf())
+    assert (await bench.api.create(model="m", files={"x.gguf": new}))[0] == 200
+    assert await bench.api.names() == ["m:latest"]
+
+
 async def test_push_stays_refused(bench) -> None:
     assert (await bench.api("POST", "/api/push", {"model": "m"}))[0] == 501
