@@ -51,13 +51,15 @@ def picture(rows: Rows) -> str:
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
-        f'<title>{escape("File size and loss of each quantization")}</title>',
+        f"<title>{escape('File size and loss of each quantization')}</title>",
         _text(LEFT, TOP - 18, "change of perplexity against F16, in percent (lower is better)", anchor="start"),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 15, "file size, in MB (smaller is better)"),
     ]
     for step in range(5):
         change = bottom + (top - bottom) * step / 4
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(change):.1f}" y2="{y(change):.1f}" stroke="{QUIET}" stroke-opacity="0.3"/>')
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(change):.1f}" y2="{y(change):.1f}" stroke="{QUIET}" stroke-opacity="0.3"/>'
+        )
         parts.append(_text(LEFT - 8, y(change) + 4, f"{change:.2f}", anchor="end"))
         size = right * step / 4
         parts.append(_text(x(size), HEIGHT - BOTTOM + 20, f"{size:.0f}"))
