@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from small_gguf import make as gguf
 
 from vllama_agent.environments import layout
 from vllama_agent.store import children, converted, manifests
@@ -19,8 +20,6 @@ from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.convert import convert
 from vllama_agent.store.events import Event, Progress, Status
 from vllama_core.errors import ConfigError, ConversionFailed
-
-from .test_store import gguf
 
 TQDM = "class tqdm:\n    def __init__(self, *positional, **named): pass\n"
 SCRIPT = """

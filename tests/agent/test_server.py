@@ -123,7 +123,7 @@ async def test_headers_tell_what_was_ignored_and_cut(http):
         ("/api/chat", b'{"model":"m","tools":[{}]}', 400, "not yet"),
         ("/api/generate", b'{"model":"m","prompt":"a","suffix":"b"}', 400, "m does not support insert"),
         ("/api/embed", b"{}", 501, "not yet"),
-        ("/api/pull", b"{}", 501, "not yet"),
+        ("/api/pull", b"{}", 400, "model is required"),
         ("/api/me", b"", 501, "accounts"),
     ],
 )

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vllama_core.errors import (
+    AccessDenied,
     Busy,
+    ConfigError,
     ConversionFailed,
     EngineFailed,
+    FetchFailed,
+    Forbidden,
     InvalidRequest,
     ModelNotFound,
+    NoSpace,
     NotYet,
     PromptTooLong,
     RequestCancelled,
@@ -62,8 +67,14 @@ def failure(error: BaseException) -> Failure:
             return Failure(status=400, message=text, code="unsupported_parameter", field=error.field)
         case InvalidRequest():
             return Failure(status=400, message=text, field=error.field)
+        case ConfigError():
+            return Failure(status=400, message=text)
         case ModelNotFound():
             return Failure(status=404, message=text, code="model_not_found", field="model")
+        case Forbidden():
+            return Failure(status=403, message=text, code="forbidden")
+        case NoSpace():
+            return Failure(status=507, message=text, code="insufficient_storage")
         case Unauthorized():
             return Failure(status=401, message=text, code="invalid_api_key")
         case TooLarge():
@@ -77,6 +88,10 @@ def failure(error: BaseException) -> Failure:
         case EngineFailed():
             message = text if text.startswith(STOPPED) else f"{STOPPED}: {text}"
             return Failure(status=500, message=message, code="engine_failed")
+        case AccessDenied():
+            return Failure(status=403, message=text, code="access_denied")
+        case FetchFailed():
+            return Failure(status=502, message=text, code="fetch_failed")
         case ConversionFailed():
             return Failure(status=500, message=text, code="conversion_failed")
         case RequestCancelled():

@@ -16,6 +16,7 @@ from vllama_agent.engines.base import Delta, Engine, Generation
 from vllama_agent.pool import Artifact
 from vllama_agent.server.gate import MODEL
 from vllama_agent.server.service import Service
+from vllama_core.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,16 @@ async def engine_for(
 ) -> AsyncIterator[Engine]:
     """An engine that is ready, and a place in the house.
 
+    :raises InvalidRequest: the model has an adapter.
     :raises Busy: there is no place, or the server is leaving.
     :raises EngineFailed: the model cannot be loaded.
     """
     request[MODEL] = artifact.name
+    if artifact.adapters:
+        raise InvalidRequest(
+            f"{artifact.name} has a LoRA adapter, which this version of vllama stores but cannot apply yet; use the model it was made from",
+            field="model",
+        )
     with service.drain.working(), service.admission.admitted(artifact.name, answers):
         async with service.pool.use(artifact, keep_alive) as engine:
             yield engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -16,18 +17,20 @@ from vllama_agent.drain import Drain
 from vllama_agent.engines.base import Engine
 from vllama_agent.limits import Admission
 from vllama_agent.pool import Pool, Store
-from vllama_agent.server import gate, ollama_routes, openai_routes, probes
+from vllama_agent.server import blob_routes, create_routes, gate, manage_routes, ollama_routes, openai_routes, probes, pull_routes
 from vllama_agent.server.service import Service
+from vllama_agent.store import pull
+from vllama_agent.store.layers import Layers
+from vllama_agent.store.library import Library
+from vllama_agent.store.pull import Sources
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError
 
 LATER = {
     "POST": (
-        "/api/embed /api/embeddings /api/pull /api/create /api/copy /api/blobs/{digest} "
+        "/api/embed /api/embeddings "
         "/v1/embeddings /v1/responses /v1/messages /v1/messages/count_tokens /v1/rerank /v1/audio/transcriptions /tokenize /detokenize"
     ),
-    "HEAD": "/api/blobs/{digest}",
-    "DELETE": "/api/delete",
 }
 NEVER = {
     "POST": "/api/push /api/me /api/signout /api/experimental/web_search /api/experimental/web_fetch",
@@ -42,18 +45,21 @@ IDLE_SECONDS = 75.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine]) -> Service:
+def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine], sources: Sources | None = None) -> Service:
     """The agent's parts. Nothing runs yet.
 
+    :param sources: where models are fetched from; None = nowhere.
     :raises ConfigError: the keys cannot be read, or the network would find an open server.
     """
     return Service(
         config=config,
-        pool=Pool(store, make_engine, config),
+        pool=Pool(store, make_engine, config, find=None if sources is None else partial(pull.find, sources)),
         keys=auth.keys_of(config),
         origins=Origins(config.origins),
         admission=Admission(per_model=config.max_queue, total=config.max_queue_total),
         drain=Drain(),
+        library=Library(Layers(config.home, config.stores)),
+        sources=sources,
     )
 
 
@@ -76,6 +82,12 @@ def _routes() -> list[web.RouteDef]:
         get("/api/status", ollama_routes.cloud_status),
         get("/api/experimental/model-recommendations", ollama_routes.recommendations),
         post("/api/show", ollama_routes.show_model),
+        post("/api/create", create_routes.create),
+        post("/api/pull", pull_routes.pull),
+        post("/api/copy", manage_routes.copy),
+        web.delete("/api/delete", manage_routes.delete),
+        web.head("/api/blobs/{digest}", blob_routes.exists),
+        post("/api/blobs/{digest}", blob_routes.store),
         post("/api/generate", ollama_routes.generate),
         post("/api/chat", ollama_routes.chat),
         get("/v1/models", openai_routes.models),
@@ -116,7 +128,7 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     """The app on a socket; on the way out open answers get a moment for their last bytes, then engines are stopped.
 
     :raises ConfigError: the address cannot be bound.
-    :raises ModelNotFound: a model to pin is not there.
+    :raises ModelNotFound: a model to pin is not there, nor anywhere that models are fetched from.
     """
     runner = web.AppRunner(
         make_app(service),
@@ -130,7 +142,7 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     try:
         site = web.TCPSite(runner, host, port, backlog=BACKLOG)
         await _bind(site, host, port)
-        service.pool.pin(service.config.models)
+        await service.pool.fetch_and_pin(service.config.models)
         yield runner, site
     finally:
         await runner.cleanup()

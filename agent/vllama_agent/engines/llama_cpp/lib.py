@@ -75,8 +75,9 @@ class Model:
         if config.tensor_split:
             split = (ctypes.c_float * C.llama_max_devices())(*config.tensor_split)
             params.tensor_split = split
-        # libllama finds the other files of a split set by their names, from the first one
-        self.handle = C.llama_model_load_from_file(str(files[0]).encode(), params)
+        # all files by their paths: blobs do not bear the names by which libllama would find the others
+        paths = (ctypes.c_char_p * len(files))(*(str(file).encode() for file in files))
+        self.handle = C.llama_model_load_from_splits(paths, len(files), params)
         if not self.handle:
             raise EngineFailed(f"llama.cpp cannot load {files[0].name}; the lines above say why")
         self.vocab = C.llama_model_get_vocab(self.handle)
