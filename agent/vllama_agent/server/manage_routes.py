@@ -53,7 +53,7 @@ async def delete(request: web.Request) -> web.Response:
     await service.pool.forget(artifact)
     deleted = await asyncio.to_thread(service.library.delete, name)
     log.info("deleted a model", extra={"model": artifact.name, "freed": human.size(deleted.freed)})
-    for path in (*deleted.in_use, *deleted.elsewhere):
+    for path in (*deleted.kept, *deleted.elsewhere):
         log.info("a deleted model's file stays: %s", path, extra={"model": artifact.name})
     return web.Response()
 
