@@ -189,7 +189,8 @@ def _of_url(text: str, page: str | None) -> ModelRef:
     if secret:
         raise ConfigError("the address of a model must not hold a user name or a password: lists and logs show addresses")
     if not host or not parts.path.lower().endswith(".gguf"):
-        raise ConfigError(f"{text!r} is no address of a GGUF file: its path must end in .gguf; {WHAT_CAN_BE_GIVEN}")
+        shown = text.partition("?")[0]  # a query may hold a signature
+        raise ConfigError(f"{shown!r} is no address of a GGUF file: its path must end in .gguf; {WHAT_CAN_BE_GIVEN}")
     return ModelRef(name=name_from_stem(unquote(parts.path.rpartition("/")[2])[: -len(".gguf")]), url=text)
 
 

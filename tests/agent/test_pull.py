@@ -357,12 +357,48 @@ async def test_another_registry_over_plain_http_is_spoken_to_only_when_that_is_s
     assert Store(world.home).find(f"{host}/me/rare:1").size == len(MODEL)
 
 
+# --- addresses --------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_gguf_at_an_address_is_looked_at_then_fetched(world: World) -> None:
+    world.hub.add("me/x", {"My-Model.Q8_0.gguf": MODEL})
+    address = f"{world.hub.content_endpoint}/me/x/My-Model.Q8_0.gguf"
+    with pytest.raises(ConfigError, match="over plain HTTP anybody on the way can change a model"):
+        await world.pull(address + "?signature=secret")
+    await world.pull(address + "?signature=secret", insecure=True)
+    artifact = Store(world.home).find("My-Model.Q8_0")
+    assert artifact.files[0].read_bytes() == MODEL
+    assert artifact.digest == hashlib.sha256(MODEL).hexdigest()
+    assert world.manifest("My-Model.Q8_0").source.ref == address, "without the signature"
+    assert list((world.home / "partials").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "what"),
+    [
+        (small_gguf.make("gptoss"), ConfigError, "'gptoss', which llama.cpp does not know"),
+        (b"<html>" * 300, FetchFailed, "it is no GGUF file"),
+        (MODEL[:-1000], FetchFailed, "what was fetched is damaged: the file is cut off"),
+    ],
+)
+async def test_what_is_no_model_at_an_address_gets_no_name(world: World, content: bytes, error: type[Exception], what: str) -> None:
+    world.hub.add("me/x", {"m.gguf": content})
+    with pytest.raises(error, match=what):
+        await world.pull(f"{world.hub.content_endpoint}/me/x/m.gguf", insecure=True)
+    assert Store(world.home).models() == []
+
+
+async def test_an_address_that_leads_nowhere_is_told(world: World) -> None:
+    with pytest.raises(FetchFailed, match=r"nothing\.gguf is not there"):
+        await world.pull(f"{world.registry.endpoint}/v2/nothing.gguf", insecure=True)
+
+
 # --- what is no model -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("ref", "what"),
-    [("./file.gguf", "is a file here"), ("a b", "is no model"), ("https://example.com/m.gguf", "does not fetch from addresses")],
+    [("./file.gguf", "is a file here"), ("a b", "is no model"), ("s3://bucket/m.gguf", "does not fetch from s3")],
 )
 async def test_what_cannot_be_pulled_is_told(world: World, ref: str, what: str) -> None:
     with pytest.raises(ConfigError, match=what):

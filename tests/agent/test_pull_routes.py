@@ -100,7 +100,7 @@ async def test_without_a_stream_there_is_one_answer(hub: FakeHub, http: aiohttp.
     ("body", "status", "words"),
     [
         ({"model": "./file.gguf"}, 400, "invalid model name"),
-        ({"model": "a b"}, 400, "invalid model name"),
+        ({"model": "a b"}, 400, "is no model"),
         ({"model": "me/x:medium", "stream": False}, 400, "neither a quantization"),
         ({"model": NAME, "insecure": "yes"}, 400, "insecure must be a boolean"),
         ({}, 400, "model is required"),

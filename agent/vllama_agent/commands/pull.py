@@ -25,7 +25,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     made.add_argument("model")
     made.add_argument("--format", choices=("gguf", "hf"), help="hf: the original files, only into the hub's cache of this machine")
     made.add_argument("--verify", action="store_true", help="read files that are on this machine again, and fetch damaged ones anew")
-    made.add_argument("--insecure", action="store_true", help="speak plain HTTP to registries other than Ollama's")
+    made.add_argument("--insecure", action="store_true", help="allow plain HTTP, to registries other than Ollama's and to addresses")
     return made
 
 

@@ -13,7 +13,8 @@ from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.service import Service
 from vllama_agent.store import pull as pulling
 from vllama_agent.store.events import OnEvent, Progress, Status
-from vllama_core.errors import ModelNotFound
+from vllama_core.errors import InvalidRequest, ModelNotFound
+from vllama_core.modelref import ModelRef
 
 
 async def pull(request: web.Request) -> web.StreamResponse:
@@ -22,10 +23,13 @@ async def pull(request: web.Request) -> web.StreamResponse:
     body = await answers.body_of(request)
     asked, insecure = ollama.required_model(body), fields.flag(body, "insecure", False)
     stream = fields.flag(body, "stream", True)
+    ref = ModelRef.parse(asked)
+    if ref.name is None:
+        raise InvalidRequest("invalid model name", field="model")  # paths are never taken from the network
     if service.config.managed and _is_here(service, asked):
         return await progress.respond(request, lambda tell: _already_here(service, asked, tell), stream=stream)
     manage_routes.check_writable(service)
-    manage_routes.check_name(service, manage_routes.parsed(asked))
+    manage_routes.check_name(service, ref.name)
 
     async def work(tell: OnEvent) -> None:
         if service.sources is None:

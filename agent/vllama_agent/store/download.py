@@ -48,6 +48,7 @@ class Wanted:
     :ivar target: where it should be; it appears there whole.
     :ivar partials: a folder on the same file system for files on their way.
     :ivar checksum: sha256 in hexadecimal, or git's blob hash where the hub has only that.
+    :ivar is_known: whether the checksum is one; else it only names the download, and nobody knows what the bytes should be.
     :ivar size: bytes.
     :ivar pointer: another name that the file has, or may have alone: a hub's cache on a file system without links.
     """
@@ -58,6 +59,7 @@ class Wanted:
     checksum: str
     size: int
     pointer: Path | None = None
+    is_known: bool = True
 
 
 OnBytes = Callable[[int], None]
@@ -78,7 +80,7 @@ def _size(path: Path) -> int:
 def remove_damaged(wanted: Wanted) -> bool:
     """Hash a file that is there, and remove it if it is not what it should be. Blocks for as long as reading it takes."""
     path = next((path for path in (wanted.target, wanted.pointer) if path is not None and path.is_file()), None)
-    if path is None or checksum_of(path, like=wanted.checksum) == wanted.checksum:
+    if path is None or not wanted.is_known or checksum_of(path, like=wanted.checksum) == wanted.checksum:
         return False
     path.resolve().unlink()
     return True
@@ -176,7 +178,7 @@ async def _lead(session: aiohttp.ClientSession, wanted: Wanted, claim: Claim, *,
             for task in (fetching, beating):
                 task.cancel()
             await asyncio.gather(fetching, beating, return_exceptions=True)
-        if checksum != wanted.checksum:
+        if wanted.is_known and checksum != wanted.checksum:
             shutil.rmtree(partial.path.parent, ignore_errors=True)
             raise FetchFailed(
                 f"{wanted.origin.shown} sent wrong bytes: their checksum is {checksum}, it should be {wanted.checksum}; "
@@ -261,14 +263,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def collect(partials: Path, *, older_than: float = STALE_SECONDS) -> list[Path]:
-    """Remove partial files that nobody has written to for long, and give their folders. A claim that is held is touched all the time.
+    """Remove partial files that nobody has written to for long, and say which. A claim that is held is touched all the time.
 
     :param partials: a folder of files on their way.
     """
     removed = []
-    for folder in partials.glob("*/"):
-        newest = max((path.stat().st_mtime for path in folder.rglob("*")), default=folder.stat().st_mtime)
+    for entry in partials.glob("*"):
+        newest = max((path.stat().st_mtime for path in entry.rglob("*")), default=entry.stat().st_mtime)
         if time.time() - newest > older_than:
-            shutil.rmtree(folder)
-            removed.append(folder)
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            removed.append(entry)
     return removed

@@ -13,21 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 
 from vllama_agent.chat import go_templates
 from vllama_agent.environments import layout
-from vllama_agent.store import conversion, download, manifests, pick
+from vllama_agent.store import conversion, download, header, manifests, pick, remote
 from vllama_agent.store.convert import convert
 from vllama_agent.store.download import Wanted
 from vllama_agent.store.events import OnEvent
 from vllama_agent.store.hub import Hub, RemoteFile, Repository
 from vllama_agent.store.manifests import FileRef, Manifest, Source
 from vllama_agent.store.registry import Layer, Registry
+from vllama_agent.store.transfer import Origin
 from vllama_core import architectures
 from vllama_core import quantization as quantization_table
-from vllama_core.errors import ConfigError
-from vllama_core.gguf import GgufHeader
+from vllama_core.errors import ConfigError, FetchFailed
+from vllama_core.gguf import GgufError, GgufHeader
 from vllama_core.modelref import ModelName
 
 Finish = Callable[[OnEvent], Awaitable[Manifest]]
@@ -182,12 +184,12 @@ async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, i
     way_out = f"; its GGUF on the hub can be used instead: {instead}" if instead else "; look for a GGUF of it on the Hugging Face hub"
     if len(models) != 1:
         raise ConfigError(f"{name.display} of the registry is no single GGUF file ({len(models)} model layers){way_out}")
-    header = await source.header(name, models[0])
-    why = architectures.refusal(header)
+    found = await source.header(name, models[0])
+    why = architectures.refusal(found)
     if why is not None:
         raise ConfigError(f"{name.display} of the registry cannot be served: {why}{way_out}")
     texts = {kind: [await source.text(name, layer) for layer in by_kind.get(kind, [])] for kind in TEXTS}
-    template = _template(texts["template"], header, name, way_out)
+    template = _template(texts["template"], found, name, way_out)
     projectors, adapters = by_kind.get("projector", []), by_kind.get("adapter", [])
     blobs = [*models, *projectors[:1], *adapters]
 
@@ -198,7 +200,7 @@ async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, i
             files=(refs[0],),
             projector=refs[1] if projectors else None,
             adapters=tuple(refs[len(refs) - len(adapters) :]),
-            source=Source(kind="registry", ref=ref, repo=f"{name.host}/{name.namespace}/{name.model}", quantization=header.quantization),
+            source=Source(kind="registry", ref=ref, repo=f"{name.host}/{name.namespace}/{name.model}", quantization=found.quantization),
             license=tuple(texts["license"]),
             template=template,
             system="\n".join(texts["system"]) or None,
@@ -207,6 +209,43 @@ async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, i
         )
 
     return Plan(name=name, ref=ref, downloads=tuple(_blob(source, name, layer, home) for layer in blobs), finish=finish)
+
+
+async def url(http: aiohttp.ClientSession, address: str, *, name: ModelName, home: Path) -> Plan:
+    """A GGUF file at an address. Nobody says what its bytes should be: its header and its size must fit together.
+
+    :raises ConfigError: it cannot be used here.
+    :raises FetchFailed: it cannot be looked at.
+    """
+    looked = await remote.header(http, Origin(address))
+    origin = Origin(address, etag=looked.etag)
+    why = architectures.refusal(looked.header)
+    if why is not None:
+        raise ConfigError(f"{origin.shown} cannot be served: {why}")
+    # A query may hold a signature that is another one tomorrow, and that nobody should read in a list.
+    key = hashlib.sha256(f"{origin.shown} {looked.etag} {looked.size}".encode()).hexdigest()
+    wanted = Wanted(
+        target=home / "partials" / f"{key}.gguf", partials=home / "partials", origin=origin, checksum=key, size=looked.size, is_known=False
+    )
+
+    async def finish(_: OnEvent) -> Manifest:
+        digest = await asyncio.to_thread(_checked_into_blobs, home, wanted.target)
+        file = FileRef(digest=digest, size=looked.size, name=origin.shown.rpartition("/")[2])
+        source = Source(kind="url", ref=origin.shown, quantization=looked.header.quantization)
+        return Manifest(name=name, files=(file,), source=source)
+
+    return Plan(name=name, ref=origin.shown, downloads=(wanted,), finish=finish)
+
+
+def _checked_into_blobs(home: Path, file: Path) -> str:
+    try:
+        header.read(file)
+    except GgufError as error:
+        file.unlink()
+        raise FetchFailed(f"what was fetched is damaged: {error}; pull again") from None
+    digest = download.checksum_of(file)
+    _into_blobs(home, file, digest)
+    return digest
 
 
 TEXTS = ("template", "license", "system", "params", "messages")
@@ -223,9 +262,9 @@ def _blob(source: Registry, name: ModelName, layer: Layer, home: Path) -> Wanted
     )
 
 
-def _template(texts: list[str], header: GgufHeader, name: ModelName, way_out: str) -> str | None:
+def _template(texts: list[str], found: GgufHeader, name: ModelName, way_out: str) -> str | None:
     """The file's own Jinja template is the one that the model was trained with; Ollama's, in Go, is a translation of it."""
-    if isinstance(header.metadata.get("tokenizer.chat_template"), str) or not texts:
+    if isinstance(found.metadata.get("tokenizer.chat_template"), str) or not texts:
         return None
     if "{%" in texts[-1]:  # Go's language has no such statement
         return texts[-1]

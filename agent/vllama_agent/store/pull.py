@@ -70,7 +70,7 @@ async def pull(
 
     :param file_format: ``hf``: the original files, into the hub's cache only; else GGUF.
     :param verify: files that are here already are read again, and fetched anew where they are damaged.
-    :param insecure: registries other than Ollama's are spoken to over plain HTTP.
+    :param insecure: registries other than Ollama's are spoken to over plain HTTP, and addresses may be of plain HTTP.
     :raises ConfigError: the reference is none, or what it leads to cannot be used.
     :raises ModelNotFound: it leads nowhere.
     :raises FetchFailed, NoSpace, ConversionFailed: it cannot be had.
@@ -127,11 +127,12 @@ def _told(wanted: Wanted, on_event: OnEvent) -> Callable[[int], None]:
 class Finder:
     """Asks where a model is.
 
-    :param http: for the registry.
+    :param http: for registries and addresses.
     """
 
     def __init__(self, sources: Sources, http: aiohttp.ClientSession, *, insecure: bool = False) -> None:
         self._sources = sources
+        self._http = http
         self._registry = Registry(session=http, endpoint=sources.registry, insecure=insecure)
 
     async def plan(self, ref: str, *, file_format: str | None = None) -> Plan:
@@ -144,7 +145,7 @@ class Finder:
         if file_format not in (None, *FORMATS):
             raise ConfigError(f"format is {file_format!r}; it must be one of {', '.join(FORMATS)}")
         if parsed.url is not None:
-            raise ConfigError(f"{ref!r}: this version of vllama does not fetch from addresses; download the file and name it")
+            return await self._url(parsed.url, name, file_format)
         if name.key == demo.NAME.key:
             return self._demo(name, ref)
         if parsed.hub is not None:
@@ -154,6 +155,14 @@ class Finder:
             return await self._of_registry(name, ref, file_format)
         wanted = HubRef(entry.original if file_format == "hf" else entry.gguf, quantization=entry.quantization)
         return await self._hub(_Search(wanted, name, ref, original=entry.original, license_id=entry.license), file_format)
+
+    async def _url(self, address: str, name: ModelName, file_format: str | None) -> Plan:
+        if file_format == "hf":
+            raise ConfigError("an address is that of one GGUF file; for format hf name a repository of the hub")
+        if address.startswith("http://") and not self._registry.insecure:
+            shown = address.partition("?")[0]
+            raise ConfigError(f"{shown}: over plain HTTP anybody on the way can change a model; use https://, or --insecure")
+        return await plans.url(self._http, address, name=name, home=self._sources.home)
 
     def _demo(self, name: ModelName, ref: str) -> Plan:
         async def finish(_: OnEvent) -> manifests.Manifest:

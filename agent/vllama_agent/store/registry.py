@@ -6,7 +6,6 @@ https://github.com/ollama/ollama/blob/main/server/internal/manifest/manifest.go
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +13,18 @@ from typing import Any
 import aiohttp
 import orjson
 
+from vllama_agent.store import remote
 from vllama_agent.store.manifests import is_digest
-from vllama_agent.store.transfer import CONNECT_SECONDS, Origin, content_range
-from vllama_core import gguf
-from vllama_core.errors import AccessDenied, FetchFailed, ModelNotFound
-from vllama_core.gguf import GgufError, GgufHeader, GgufTruncated
+from vllama_agent.store.transfer import Origin
+from vllama_core.errors import FetchFailed, ModelNotFound
+from vllama_core.gguf import GgufHeader
 from vllama_core.modelref import DEFAULT_HOST, ModelName
 
 ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 KIND = "application/vnd.ollama.image."
-ANSWER_SECONDS = 30.0
-"""For a manifest, or a piece of a header."""
 LARGEST_TEXT = 4 << 20
 """Bytes of a manifest or of a layer of text; templates and licences have some thousand."""
-FIRST_READ = 1 << 20
-"""Bytes of a header that are asked for first; a large vocabulary needs some rounds of twice as much."""
+DENIED = "this registry wants an account, which vllama has not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class Registry:
 
     def origin(self, name: ModelName, layer: Layer) -> Origin:
         """Where a layer's bytes are."""
-        return Origin(self._url(name, f"blobs/sha256:{layer.digest}"), denied="the registry wants an account, which vllama has not")
+        return Origin(self._url(name, f"blobs/sha256:{layer.digest}"), denied=DENIED)
 
     async def layers(self, name: ModelName) -> list[Layer]:
         """What a name consists of.
@@ -73,7 +69,7 @@ class Registry:
         """
         try:
             body = await self._read(self._url(name, f"manifests/{name.tag}"), {"Accept": ACCEPT})
-        except _Missing:
+        except remote.Missing:
             raise ModelNotFound(name.display) from None
         try:
             return [_layer(fields) for fields in orjson.loads(body)["layers"]]
@@ -89,7 +85,7 @@ class Registry:
             raise FetchFailed(f"the {layer.kind} of {name.display} has {layer.size} bytes; at most {LARGEST_TEXT} are read")
         try:
             body = await self._read(self.origin(name, layer).url, {})
-        except _Missing:
+        except remote.Missing:
             raise FetchFailed(f"the registry has lost the {layer.kind} of {name.display}") from None
         if hashlib.sha256(body).hexdigest() != layer.digest:
             raise FetchFailed(f"the registry sent a wrong {layer.kind} of {name.display}: its sha256 is not {layer.digest}")
@@ -100,50 +96,11 @@ class Registry:
 
         :raises FetchFailed: it does not come, or is none.
         """
-        size, url = FIRST_READ, self.origin(name, layer).url
-        while True:
-            headers = {"Range": f"bytes=0-{min(size, layer.size) - 1}", "Accept-Encoding": "identity"}
-            try:
-                buffer = await self._read(url, headers, limit=size)
-                return gguf.parse(buffer, total=layer.size)
-            except _Missing:
-                raise FetchFailed(f"the registry has lost the {layer.kind} of {name.display}") from None
-            except GgufTruncated as error:
-                if size >= min(layer.size, gguf.LARGEST_HEADER):
-                    raise FetchFailed(f"the model of {name.display} cannot be used: {error}") from None
-                size = max(size * 2, error.needed)
-            except GgufError as error:
-                raise FetchFailed(f"the model of {name.display} cannot be used: {error}") from None
+        return (await remote.header(self.session, self.origin(name, layer), size=layer.size)).header
 
-    async def _read(self, url: str, headers: dict[str, str], *, limit: int = LARGEST_TEXT) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
-        try:
-            async with self.session.get(url, headers=headers, timeout=timeout) as response:
-                if response.status == 404:
-                    raise _Missing
-                if response.status in (401, 403):
-                    raise AccessDenied(f"{url} wants an account of that registry, which vllama has not (HTTP {response.status})")
-                if response.status not in (200, 206):
-                    raise FetchFailed(f"{url} answers HTTP {response.status}")
-                if response.status == 206 and content_range(response.headers.get("Content-Range", ""))[0] != 0:
-                    raise FetchFailed(f"{url} sent another part of the file than the one that was asked for")
-                return await _up_to(response.content, limit)
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise FetchFailed(f"{url} cannot be read: {error or type(error).__name__}") from error
-
-
-class _Missing(Exception):
-    """HTTP 404."""
-
-
-async def _up_to(stream: aiohttp.StreamReader, limit: int) -> bytes:
-    """A source that ignores Range, or lies about sizes, is read no further."""
-    buffer = bytearray()
-    async for chunk in stream.iter_any():
-        buffer += chunk
-        if len(buffer) >= limit:
-            break
-    return bytes(buffer[:limit])
+    async def _read(self, url: str, headers: dict[str, str]) -> bytes:
+        found = await remote.read(self.session, Origin(url, headers, denied=DENIED), limit=LARGEST_TEXT)
+        return found.body
 
 
 def _layer(fields: Any) -> Layer:

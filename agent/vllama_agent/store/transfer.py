@@ -52,11 +52,13 @@ class Origin:
 
     :ivar headers: may hold a token: sent to this address only, never to where it redirects.
     :ivar denied: what is said when access is refused.
+    :ivar etag: of the file as it was when it was looked at: parts of another one are not mixed in.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     denied: str = "access is refused"
+    etag: str = ""
 
     @property
     def shown(self) -> str:
@@ -180,6 +182,8 @@ class Transfer:
         headers = {"Accept-Encoding": "identity"}
         if self._ranged:
             headers["Range"] = f"bytes={start}-{end - 1}"
+            if self._origin.etag:
+                headers["If-Range"] = self._origin.etag
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS * self._unit)
         if self._direct is not None:
             return self._session.get(self._direct, headers=headers, timeout=timeout)
