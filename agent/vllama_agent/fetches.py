@@ -56,7 +56,11 @@ class Fetches:
         """
         if self._find is None:
             raise missing
-        found = await self._find(ref)
+        self._told[ref] = f"{ref} is being looked for"  # the server already answers its probes
+        try:
+            found = await self._find(ref)
+        finally:
+            del self._told[ref]
         self._told[found.name] = f"{found.name} is being fetched"
         return found
 

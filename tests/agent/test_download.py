@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from fake_hub import FakeHub
 
 from vllama_agent.store import claim, download, transfer
 from vllama_agent.store.download import Wanted
+from vllama_agent.store.partial import Partial
 from vllama_agent.store.transfer import Origin
 from vllama_agent.testing import until
 from vllama_core.errors import AccessDenied, FetchFailed, NoSpace
@@ -202,6 +204,35 @@ async def test_cancelling_keeps_what_has_arrived(hub: FakeHub, session: aiohttp.
     assert (tmp_path / "target").read_bytes() == DATA
     assert hub.sent["m.gguf"] - before <= needed
     assert left_over(tmp_path) == []
+
+
+async def test_cancelling_while_a_file_is_published_does_not_pull_it_from_under_the_thread(
+    hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, reached, go_on = download._publish, threading.Event(), threading.Event()
+
+    def slow(partial: Partial, file: Wanted) -> None:
+        reached.set()
+        assert go_on.wait(10)
+        publish(partial, file)
+
+    monkeypatch.setattr(download, "_publish", slow)
+    fetching = asyncio.create_task(fetch(session, wanted(hub, tmp_path)))
+    await asyncio.to_thread(reached.wait, 30)
+    fetching.cancel()
+    await asyncio.sleep(0)
+    fetching.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    assert (tmp_path / "target").read_bytes() == DATA
+    assert left_over(tmp_path) == []
+
+
+async def test_a_file_that_is_here_may_lie_in_a_folder_that_can_only_be_read(hub: FakeHub, tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(DATA)
+    download.check_room([wanted(hub, tmp_path)])
+    assert not (tmp_path / "partials").exists()
 
 
 async def test_two_share_one_download_and_see_the_same_progress(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path) -> None:

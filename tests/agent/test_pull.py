@@ -103,7 +103,12 @@ async def test_a_gguf_of_the_hub_lies_in_its_cache_under_its_own_name(world: Wor
 async def test_no_tool_downloads_twice(world: World, direction: str) -> None:
     """The hub's own library finds what we fetched, and we find what it fetched."""
     world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": MODEL})
-    script = "from huggingface_hub import hf_hub_download as d; print(open(d('me/x-GGUF', 'x-Q4_K_M.gguf'), 'rb').read(4))"
+    script = "\n".join(
+        [
+            "from huggingface_hub import hf_hub_download, scan_cache_dir",
+            "print(open(hf_hub_download('me/x-GGUF', 'x-Q4_K_M.gguf'), 'rb').read(4), scan_cache_dir().warnings)",
+        ]
+    )
     environment = {
         **os.environ, "HF_ENDPOINT": world.hub.endpoint, "HF_HUB_CACHE": str(world.cache), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0",
     }  # fmt: skip
@@ -114,7 +119,7 @@ async def test_no_tool_downloads_twice(world: World, direction: str) -> None:
         done = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
         )
-        assert done.stdout == "b'GGUF'\n", done.stderr
+        assert done.stdout == "b'GGUF' []\n", done.stderr
 
     if direction == "ours first":
         await world.pull("me/x-GGUF")

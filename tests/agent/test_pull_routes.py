@@ -23,6 +23,7 @@ import small_gguf
 from fake_hub import FakeHub
 
 from vllama_agent import cli, testing
+from vllama_agent.fetches import Fetches
 from vllama_agent.store import Store, download
 from vllama_agent.store.hub import Hub
 from vllama_agent.store.pull import Sources
@@ -199,6 +200,24 @@ async def test_serving_a_name_fetches_it_while_probes_answer(hub: FakeHub, http:
         hub.gate.set()
         await until(lambda: served.service.unready() is None)
         assert [resident.artifact.name for resident in served.service.pool.residents()] == [f"{NAME}:latest"]
+
+
+async def test_a_server_that_still_looks_for_its_model_is_not_ready() -> None:
+    looking, answer = asyncio.Event(), asyncio.Event()
+
+    async def find(_: str) -> Any:
+        looking.set()
+        await answer.wait()
+        raise ModelNotFound("m")
+
+    fetches = Fetches(find)
+    finding = asyncio.create_task(fetches.find("m", ModelNotFound("m")))
+    await looking.wait()
+    assert fetches.waiting == "m is being looked for"
+    answer.set()
+    with pytest.raises(ModelNotFound):
+        await finding
+    assert fetches.waiting is None
 
 
 async def test_a_name_that_leads_nowhere_ends_the_start(hub: FakeHub, tmp_path: Path) -> None:

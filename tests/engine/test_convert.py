@@ -6,10 +6,8 @@ The converter's environment is made once and kept below the developer cache: a m
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import gguf
@@ -23,7 +21,7 @@ import tiny_gguf
 from vllama_agent.engines.base import GenerateRequest, Sampling
 from vllama_agent.engines.llama_cpp import lib, quantize_worker
 from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
-from vllama_agent.environments import install, layout
+from vllama_agent.environments import layout
 from vllama_agent.environments.layout import Environment
 from vllama_agent.store import header
 from vllama_agent.store.children import ConvertedFile
@@ -33,7 +31,6 @@ from vllama_agent.store.quantize import quantize
 from vllama_core.config import LlamaCppConfig
 from vllama_core.errors import ConfigError, ConversionFailed
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "tiny_hf.py"
 HOME = llama_wheel.CACHE
 EPSILON = {"F32": 1e-4, "F16": 0.03, "BF16": 0.25, "Q8_0": 0.7}
 """Largest |Δ log-probability| against transformers in F32, over all positions and tokens, improbable ones included. Random weights make
@@ -43,24 +40,6 @@ WEIGHTS = ("model.safetensors", "config.json", "tokenizer.model")
 
 def ignore(_event: Event) -> None:
     return
-
-
-@pytest.fixture(scope="session")
-def environment() -> Environment:
-    return install.install(HOME, tell=print)
-
-
-@pytest.fixture(scope="session")
-def tiny_hf(environment: Environment) -> Path:
-    """A Llama of two layers with a tokenizer of sentencepiece's, and what transformers computes with it."""
-    folder = HOME / "models" / f"tiny-hf-v1-{layout.key()}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            made = Path(scratch) / "tiny-hf"
-            subprocess.run([environment.python, TOOL, made], check=True, timeout=120)
-            os.replace(made, folder)
-    return folder
 
 
 async def converted(snapshot: Path, folder: Path, quantization: str, *, name: str = "tiny") -> ConvertedFile:

@@ -25,6 +25,7 @@ from vllama_agent.store import journal
 from vllama_agent.store.claim import BEAT_SECONDS, Claim
 from vllama_agent.store.partial import HASH_BYTES, Partial, digest_for
 from vllama_agent.store.transfer import STREAMS, Origin, Transfer
+from vllama_agent.store.waiting import to_the_end
 from vllama_core import human
 from vllama_core.errors import FetchFailed, NoSpace
 
@@ -97,9 +98,11 @@ def checksum_of(path: Path, *, like: str = "") -> str:
 
 def still_needed(wanted: Wanted) -> int:
     """Bytes that the disk must still have room for."""
-    if is_here(wanted):
-        return 0
-    return wanted.size - max((completed(work, wanted.size) for work in _works(wanted.partials / wanted.checksum)), default=0)
+    return (
+        0
+        if is_here(wanted)
+        else wanted.size - max((completed(work, wanted.size) for work in _works(wanted.partials / wanted.checksum)), default=0)
+    )
 
 
 def check_room(files: list[Wanted]) -> None:
@@ -109,12 +112,14 @@ def check_room(files: list[Wanted]) -> None:
     """
     needed: dict[int, tuple[Path, int]] = {}
     for wanted in files:
+        if is_here(wanted):
+            continue  # perhaps in a cache that can only be read
         wanted.partials.mkdir(parents=True, exist_ok=True)
         device = wanted.partials.stat().st_dev
         needed[device] = (wanted.partials, needed.get(device, (wanted.partials, 0))[1] + still_needed(wanted))
     for folder, size in needed.values():
         free = shutil.disk_usage(folder).free
-        if size and size + SPARE_BYTES > free:
+        if size + SPARE_BYTES > free:
             raise NoSpace(f"{human.size(size)} are needed and {human.size(free)} are free at {folder}; make room, or name another place")
 
 
@@ -130,7 +135,7 @@ async def fetch(session: aiohttp.ClientSession, wanted: Wanted, *, on_bytes: OnB
     while not is_here(wanted):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if await asyncio.to_thread(claim.try_acquire, asyncio.get_running_loop().time()):
+            if await _acquired(claim):
                 await _claimed(session, wanted, claim, on_bytes=on_bytes, streams=streams, unit=unit)
                 continue
             on_bytes(max((completed(work, wanted.size) for work in _works(folder)), default=0))
@@ -141,6 +146,14 @@ async def fetch(session: aiohttp.ClientSession, wanted: Wanted, *, on_bytes: OnB
         await asyncio.sleep(POLL_SECONDS * unit)
     await asyncio.to_thread(_sweep, folder)
     on_bytes(wanted.size)
+
+
+async def _acquired(claim: Claim) -> bool:
+    try:
+        return await to_the_end(asyncio.to_thread(claim.try_acquire, asyncio.get_running_loop().time()))
+    except asyncio.CancelledError:
+        claim.release()
+        raise
 
 
 def _sweep(folder: Path) -> None:
@@ -184,7 +197,7 @@ async def _lead(session: aiohttp.ClientSession, wanted: Wanted, claim: Claim, *,
                 f"{wanted.origin.shown} sent wrong bytes: their checksum is {checksum}, it should be {wanted.checksum}; "
                 "they are removed, pull again"
             )
-        await asyncio.to_thread(_publish, partial, wanted)
+        await to_the_end(asyncio.to_thread(_publish, partial, wanted))
 
 
 async def _beat(claim: Claim) -> None:

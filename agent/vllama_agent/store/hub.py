@@ -186,6 +186,8 @@ class Hub:
         return pointer
 
     def _refer(self, ref: Path, commit: str) -> None:
+        if ref.is_file() and ref.read_text() == commit:
+            return
         ref.parent.mkdir(parents=True, exist_ok=True)
         scratch = ref.with_name(f".{ref.name}.{os.getpid()}")
         scratch.write_text(commit)

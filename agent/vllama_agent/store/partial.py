@@ -16,6 +16,8 @@ from vllama_agent.store.ranges import Range
 
 HASH_BYTES = 4 << 20
 """Read at once for hashing."""
+HASH_STEP = 64 << 20
+"""Hashed in one call: a tenth of a second, so that nobody waits long for a thread to end."""
 
 
 class Digest(Protocol):
@@ -86,10 +88,11 @@ class Partial:
             with self._lock:
                 self._journal.synced(count)
 
-    def hash_on(self) -> int:
-        """Hash what has come in without a gap since the last time; bytes that are hashed then. One thread at a time."""
+    def hash_on(self) -> tuple[int, int]:
+        """Hash some of what has come in without a gap since the last time; (bytes hashed, bytes there to hash). One thread at a time."""
         with self._lock:
-            end = self._ranges.prefix
+            there = self._ranges.prefix
+        end = min(there, self._hashed + HASH_STEP)
         buffer = bytearray(min(HASH_BYTES, max(end - self._hashed, 1)))
         while self._hashed < end:
             view = memoryview(buffer)[: min(len(buffer), end - self._hashed)]
@@ -98,7 +101,7 @@ class Partial:
                 raise OSError(0, "the partial file is shorter than what was written to it", str(self.path))
             self._digest.update(view[:count])
             self._hashed += count
-        return self._hashed
+        return self._hashed, there
 
     def checksum(self) -> str:
         """Of the bytes that are hashed."""

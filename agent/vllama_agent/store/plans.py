@@ -50,11 +50,6 @@ class Plan:
     finish: Finish | None
     notes: tuple[str, ...] = ()
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(wanted.size for wanted in self.downloads)
-
 
 # --- the hub ----------------------------------------------------------------------------------------------------------------------
 

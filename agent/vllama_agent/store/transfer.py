@@ -21,6 +21,7 @@ import aiohttp
 
 from vllama_agent.store.partial import Partial
 from vllama_agent.store.ranges import Range
+from vllama_agent.store.waiting import to_the_end
 from vllama_core import human
 from vllama_core.errors import AccessDenied, FetchFailed, NoSpace
 
@@ -128,7 +129,7 @@ class Transfer:
         except BaseExceptionGroup as group:
             raise self._told(group) from None
         finally:
-            self._threads.shutdown(wait=True)
+            await to_the_end(asyncio.to_thread(self._threads.shutdown))
 
     async def _all(self) -> str:
         async with asyncio.TaskGroup() as tasks:
@@ -139,11 +140,13 @@ class Transfer:
 
     async def _hash(self) -> str:
         """Follow the bytes. The event is cleared before looking, so that none that arrives meanwhile goes unseen."""
-        self._arrived.clear()
-        while await self._in_thread(self._partial.hash_on) < self._partial.size:
-            await self._arrived.wait()
+        while True:
             self._arrived.clear()
-        return self._partial.checksum()
+            hashed, there = await self._in_thread(self._partial.hash_on)
+            if hashed == self._partial.size:
+                return self._partial.checksum()
+            if hashed == there:
+                await self._arrived.wait()
 
     async def _stream(self) -> None:
         while self._segments:
