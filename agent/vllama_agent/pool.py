@@ -208,12 +208,16 @@ class Pool:
             self._rest(resident)
 
     async def forget(self, artifact: Artifact) -> None:
-        """A model is about to lose its name: no pin holds it any more, and it is unloaded, unless another name has the same engine.
+        """A model is about to lose its name: no pin holds it any more, and its engine goes. As `release`."""
+        self._pinned.pop(key_of(artifact.name), None)
+        await self.release(artifact)
+
+    async def release(self, artifact: Artifact) -> None:
+        """Unload what a name meant until now, unless another name has the same engine.
 
         Waits for the engine's end when nobody uses it; what is in use ends with its last request.
         """
         key = key_of(artifact.name)
-        self._pinned.pop(key, None)
         if any(other.engine_key == artifact.engine_key and key_of(other.name) != key for other in self.models()):
             return
         self.unload(artifact)
@@ -225,8 +229,11 @@ class Pool:
     def renew(self, artifact: Artifact) -> None:
         """A name means another model from now on, also where it is pinned."""
         key = key_of(artifact.name)
-        if key in self._pinned:
+        older = self._pinned.get(key)
+        if older is not None:
             self._pinned[key] = artifact
+            if older.engine_key != artifact.engine_key:
+                self.unload(older)
 
     def _resident(self, artifact: Artifact) -> Resident:
         if self._closed:

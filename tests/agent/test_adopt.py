@@ -27,18 +27,19 @@ def root(tmp_path: Path) -> Path:
 def add(root: Path) -> Add:
     """Puts a model into a store as Ollama lays it out."""
 
-    def write(path: str, **layers: bytes | str) -> None:
-        listed = []
-        for kind, content in layers.items():
-            data = content.encode() if isinstance(content, str) else content
-            digest = hashlib.sha256(data).hexdigest()
-            (root / "blobs").mkdir(parents=True, exist_ok=True)
-            (root / "blobs" / f"sha256-{digest}").write_bytes(data)
-            media = f"application/vnd.ollama.image.{kind.rstrip('_')}"
-            listed.append({"mediaType": media, "digest": f"sha256:{digest}", "size": len(data)})
+    def stored(media: str, content: bytes | str) -> dict[str, Any]:
+        data = content.encode() if isinstance(content, str) else content
+        digest = hashlib.sha256(data).hexdigest()
+        (root / "blobs").mkdir(parents=True, exist_ok=True)
+        (root / "blobs" / f"sha256-{digest}").write_bytes(data)
+        return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(data)}
+
+    def write(path: str, *, config: str = '{"model_format": "gguf"}', **layers: bytes | str) -> None:
+        listed = [stored(f"application/vnd.ollama.image.{kind}", content) for kind, content in layers.items()]
+        described = stored("application/vnd.docker.container.image.v1+json", config)
         target = root / "manifests" / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps({"schemaVersion": 2, "config": {}, "layers": listed}))
+        target.write_text(json.dumps({"schemaVersion": 2, "config": described, "layers": listed}))
 
     return write
 
@@ -112,6 +113,18 @@ def test_an_unknown_go_template_is_refused_with_the_model_and_the_way_out(root: 
         assert words in sentence
 
 
+@pytest.mark.parametrize("layers", [{}, {"template": "{{ .Prompt }}"}])
+def test_a_model_whose_prompts_are_made_by_code_inside_ollama_needs_a_template_of_its_own(
+    root: Path, add: Add, gguf, layers: dict[str, str]
+) -> None:
+    add("registry.ollama.ai/library/m/latest", config='{"renderer": "qwen3-coder"}', model=gguf(), **layers)
+    with pytest.raises(ConfigError, match="code inside Ollama") as caught:
+        adopted(root)
+    assert "qwen3-coder" in str(caught.value)
+    add("registry.ollama.ai/library/m/latest", config='{"renderer": "qwen3-coder"}', model=gguf(tokenizer__chat_template=JINJA), **layers)
+    assert adopted(root).template is None
+
+
 def test_a_wrong_parameter_is_left_out_with_a_note(root: Path, add: Add, gguf) -> None:
     params = {"temperature": "hot", "top_k": 3, "some_future_one": 1}
     add("registry.ollama.ai/library/m/latest", model=gguf(), params=json.dumps(params))
@@ -149,8 +162,7 @@ def test_a_broken_model_is_refused_by_name(root: Path, manifest: str, words: str
 
 def test_a_cut_off_file_is_refused(root: Path, add: Add, gguf) -> None:
     add("registry.ollama.ai/library/m/latest", model=gguf())
-    [blob] = (root / "blobs").iterdir()
-    blob.write_bytes(gguf()[:-1])
+    (root / "blobs" / f"sha256-{hashlib.sha256(gguf()).hexdigest()}").write_bytes(gguf()[:-1])
     with pytest.raises(ConfigError, match="should have"):
         adopted(root)
 

@@ -288,10 +288,18 @@ async def test_bytes_go_with_their_last_name(bench, gguf, put) -> None:
     assert len(left_in(bench.home)) == 1
     assert await bench.api("DELETE", "/api/delete", {"name": "two:latest"}) == (200, "")
     assert left_in(bench.home) == []
-    assert list((bench.home / "manifests").iterdir()) == []
     status, body = await bench.api("DELETE", "/api/delete", {"model": "two"})
     assert (status, body["error"]) == (404, "model 'two' not found")
     assert (await bench.api("DELETE", "/api/delete", {"model": "a b"}))[1]["error"].startswith('name "a b" is invalid')
+
+
+async def test_a_name_goes_though_another_manifest_cannot_be_read(bench, gguf, put) -> None:
+    """Its bytes wait: nobody knows whether the other one needs them."""
+    put(bench.home, gguf(), "m")
+    manifests.path_of(bench.home, ModelName("m")).with_name("broken.json").write_text("{")
+    assert (await bench.api("DELETE", "/api/delete", {"model": "m"}))[0] == 200
+    assert await bench.api.names() == []
+    assert len(left_in(bench.home)) == 1
 
 
 async def test_a_loaded_model_is_unloaded_before_it_is_deleted(bench, gguf, put) -> None:
@@ -418,6 +426,25 @@ async def test_a_base_that_is_not_here_is_pulled_first(tmp_path: Path, gguf) -> 
             assert await api.names() == ["mine:latest", "theirs:latest"]
             status, events = await api("POST", "/api/create", {"model": "x", "from": "nobody"})
             assert "not found" in events[-1]["error"]
+
+
+async def test_a_loaded_model_that_is_made_anew_gives_way(bench, gguf, put) -> None:
+    put(bench.home, gguf(), "m")
+    bench.pool.pin(("m",))
+    await until(lambda: bench.pool.unready() is None)
+    new = await bench.api.upload(gguf(general__file_type=1))
+    assert (await bench.api.create(model="m", files={"x.gguf": new}))[0] == 200
+    assert bench.pool.residents() == []
+    assert left_in(bench.home) == [new.replace(":", "-")]
+    await bench.api("POST", "/api/generate", {"model": "m"})
+    assert [resident.artifact.digest for resident in bench.pool.residents()] == [new[7:]]
+
+
+async def test_a_model_whose_file_is_gone_can_be_made_anew(bench, gguf, put) -> None:
+    manifests.blob(bench.home, put(bench.home, gguf(), "m")).unlink()
+    new = await bench.api.upload(gguf())
+    assert (await bench.api.create(model="m", files={"x.gguf": new}))[0] == 200
+    assert await bench.api.names() == ["m:latest"]
 
 
 async def test_push_stays_refused(bench) -> None:

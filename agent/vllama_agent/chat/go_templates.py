@@ -18,8 +18,9 @@ from vllama_agent.chat import go_families
 
 GO = re.compile(r"\{\{-?\s*(?:[.$/]|if\b|range\b|with\b|end\b|else\b|define\b|template\b|block\b)")
 """What begins a Go action and cannot begin a Jinja expression."""
-FIELDS = {".System": "system", ".Prompt": "prompt", ".Response": "response"}
-CONDITION = re.compile(r"if (?P<negated>not )?(?P<field>\.System|\.Prompt)")
+FIELDS = {".System": "system", ".Prompt": "prompt", ".Response": "response", ".Suffix": "''"}
+"""Fields in Jinja. A chat has no suffix: filling in is done by the vocabulary's own tokens, never by a template."""
+CONDITION = re.compile(r"if (?P<negated>not )?(?P<field>\.System|\.Prompt|\.Suffix)")
 
 
 class UnknownTemplate(Exception):

@@ -91,5 +91,8 @@ def _adopted(layers: Layers, model: Adoptable, *, force: bool) -> Outcome:
         return Outcome(model.name.display, "unchanged")
     if known is not None and not force:
         return Outcome(model.name.display, "kept", ("has another model here; --force replaces it.",))
-    Library(layers).publish(manifest)
+    library = Library(layers)
+    older = library.publish(manifest)
+    if older is not None:
+        library.free(older)
     return Outcome(model.name.display, "imported", manifest.source.notes)

@@ -8,6 +8,7 @@ import logging
 from aiohttp import web
 
 from vllama_agent.apis import manage
+from vllama_agent.pool import Artifact
 from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.service import Service
@@ -53,7 +54,7 @@ async def delete(request: web.Request) -> web.Response:
     await service.pool.forget(artifact)
     deleted = await asyncio.to_thread(service.library.delete, name)
     log.info("deleted a model", extra={"model": artifact.name, "freed": human.size(deleted.freed)})
-    for path in (*deleted.in_use, *deleted.elsewhere):
+    for path in (*deleted.kept, *deleted.elsewhere):
         log.info("a deleted model's file stays: %s", path, extra={"model": artifact.name})
     return web.Response()
 
@@ -63,11 +64,8 @@ def check_name(service: Service, name: ModelName) -> None:
 
     :raises InvalidRequest: it belongs to a file that `serve --model` was given.
     """
-    if service.library.layers.path_of(name) is None:
-        try:
-            taken = service.pool.find(name.display)
-        except ModelNotFound:
-            return
+    taken = _found(service, name.display) if service.library.layers.path_of(name) is None else None
+    if taken is not None:
         raise InvalidRequest(
             f"{taken.name} is the name of {taken.files[0]}, which `serve --model` was given; choose another", field="model"
         )
@@ -86,9 +84,24 @@ async def manifest_of(service: Service, asked: str, *, name: ModelName) -> Manif
 
 
 async def publish(service: Service, manifest: Manifest) -> None:
-    """Give a model its name, and let the pool know."""
-    await asyncio.to_thread(service.library.publish, manifest)
-    service.pool.renew(service.pool.store.find(manifest.name.display))
+    """Give a model its name, and let go of what had it before."""
+    pool, name = service.pool, manifest.name.display
+    before = _found(service, name)
+    older = await asyncio.to_thread(service.library.publish, manifest)
+    now = pool.store.find(name)
+    pool.renew(now)
+    if before is not None and before.engine_key != now.engine_key:
+        await pool.release(before)
+    if older is not None:
+        await asyncio.to_thread(service.library.free, older)
+
+
+def _found(service: Service, name: str) -> Artifact | None:
+    """None: there is no such model, or it is broken, and about to be replaced."""
+    try:
+        return service.pool.find(name)
+    except ModelNotFound:
+        return None
 
 
 def parsed(asked: str) -> ModelName:

@@ -85,7 +85,8 @@ def manifest_of(model: Adoptable) -> Manifest:
 
 
 def _manifest(model: Adoptable) -> Manifest:
-    layers = [_layer(model.root, fields) for fields in json.loads(model.path.read_bytes())["layers"]]
+    listed = json.loads(model.path.read_bytes())
+    layers = [_layer(model.root, fields) for fields in listed["layers"]]
     by_kind: dict[str, list[_Layer]] = {}
     for layer in layers:
         by_kind.setdefault(layer.kind, []).append(layer)
@@ -96,7 +97,7 @@ def _manifest(model: Adoptable) -> Manifest:
     why = architectures.refusal(read)
     if why is not None:
         raise ConfigError(f"{why}; take the GGUF of the hub instead, with `vllama pull hf.co/OWNER/NAME-GGUF`")
-    template, notes = _template(read, by_kind)
+    template, notes = _template(read, by_kind, renderer=_renderer(model.root, listed.get("config") or {}))
     parameters, more = _parameters(by_kind)
     return Manifest(
         name=model.name,
@@ -113,7 +114,7 @@ def _manifest(model: Adoptable) -> Manifest:
 
 
 def _layer(root: Path, fields: dict[str, Any]) -> _Layer:
-    kind = str(fields["mediaType"]).removeprefix(LAYER)
+    kind = str(fields["mediaType"]).partition(";")[0].removeprefix(LAYER)
     digits = str(fields["digest"]).partition(":")[2]
     if not manifests.is_digest(digits):
         raise ConfigError(f"its manifest names {fields['digest']!r}, which is no sha256 digest")
@@ -124,19 +125,36 @@ def _layer(root: Path, fields: dict[str, Any]) -> _Layer:
     return _Layer(kind, FileRef(digest=digits, size=size, path=str(place)), place)
 
 
-def _template(read: GgufHeader, by_kind: dict[str, list[_Layer]]) -> tuple[str | None, tuple[str, ...]]:
+def _renderer(root: Path, config: dict[str, Any]) -> str | None:
+    """The code inside Ollama that makes the model's prompts; None: its template does."""
+    if not config.get("digest"):
+        return None
+    found = json.loads(_layer(root, {"mediaType": "config", **config}).text()).get("renderer")
+    return str(found) if found else None
+
+
+def _template(read: GgufHeader, by_kind: dict[str, list[_Layer]], *, renderer: str | None) -> tuple[str | None, tuple[str, ...]]:
     """The file's own template before all, then a translation that is certain, and never a guess."""
     own = read.metadata.get("tokenizer.chat_template")
     layer = by_kind["template"][0] if "template" in by_kind else None
     if isinstance(own, str):
         return None, ("Its Go template is replaced by the file's own Jinja template.",) if layer else ()
-    if layer is None or f"{read.architecture}.pooling_type" in read.metadata:
+    if f"{read.architecture}.pooling_type" in read.metadata:
+        return None, ()
+    if renderer is not None:
+        raise ConfigError(
+            f"its file has no chat template, and its prompts are made by code inside Ollama ({renderer}); write its template in Jinja as "
+            f"TEMPLATE of a Modelfile, behind FROM {by_kind['model'][0].place}"
+        )
+    if layer is None:
         return None, ()
     try:
         return go_templates.to_jinja(layer.text()), ("Its Go template was translated into Jinja.",)
     except go_templates.UnknownTemplate as error:
         file = by_kind["model"][0].place
-        raise ConfigError(f"its file has no chat template, and as to its own: {error}, behind FROM {file} in a Modelfile") from None
+        raise ConfigError(
+            f"its file has no chat template, and as to its own: {error}, as TEMPLATE of a Modelfile, behind FROM {file}"
+        ) from None
 
 
 def _parameters(by_kind: dict[str, list[_Layer]]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from vllama_agent.store import briefs, garbage, manifests
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.manifests import Manifest
 from vllama_agent.store.upload import Upload
-from vllama_core.errors import Forbidden, ModelNotFound
+from vllama_core.errors import ConfigError, Forbidden, ModelNotFound
 from vllama_core.modelref import ModelName
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,12 @@ class Deleted:
     """What became of a model's bytes.
 
     :ivar freed: bytes that are gone.
-    :ivar in_use: files that go with the next `gc`, because somebody holds them now.
+    :ivar kept: files that go with a later `gc`, because somebody holds them now.
     :ivar elsewhere: files that stay, because they are not ours: those in the shared Hugging Face cache, or in another tool's store.
     """
 
     freed: int
-    in_use: tuple[Path, ...]
+    kept: tuple[Path, ...]
     elsewhere: tuple[Path, ...]
 
 
@@ -50,18 +53,8 @@ class Library:
         """
         return Upload(self.layers.home, digest, size=size)
 
-    def manifest(self, name: ModelName) -> Manifest:
-        """What a name stands for.
-
-        :raises ModelNotFound: nothing.
-        """
-        found = self.layers.manifest(name)
-        if found is None:
-            raise ModelNotFound(name.display)
-        return found
-
-    def publish(self, manifest: Manifest) -> None:
-        """Give a model its name, whatever had it before: an older spelling of the name stays, the older model's bytes go.
+    def publish(self, manifest: Manifest) -> Manifest | None:
+        """Give a model its name; what had it before in the home, whose bytes `free` removes. An older spelling of the name stays.
 
         :raises GgufError: its first file is no GGUF file.
         """
@@ -69,8 +62,7 @@ class Library:
         home, first = self.layers.home, manifest.files[0]
         briefs.read(home, first.digest, manifests.located(home, first))  # now, so that the next list need not
         manifests.write(home, replace(manifest, name=older.name) if older is not None else manifest)
-        if older is not None:
-            self._freed(older)
+        return older
 
     def delete(self, name: ModelName) -> Deleted:
         """Take a name away, and the bytes that no other name needs.
@@ -86,27 +78,21 @@ class Library:
             raise Forbidden(f"{name.display} lies in {root}, a store that is only read here; remove it where that store is written")
         manifest = manifests.read(path)
         path.unlink()
-        _remove_empty(path.parent, root / "manifests")
-        return self._freed(manifest) if manifest is not None else Deleted(0, (), ())
+        return self.free(manifest) if manifest is not None else Deleted(0, (), ())
 
-    def _freed(self, manifest: Manifest) -> Deleted:
+    def free(self, manifest: Manifest) -> Deleted:
+        """Remove the files of a model that has lost its name, as far as no other name needs them and nobody holds them."""
         home = self.layers.home
         files = {manifests.located(home, file): file.size for file in manifest.all_files}
         ours = {path: size for path, size in files.items() if path.parent == home / "blobs"}
-        needed = garbage.named(home)
+        try:
+            needed = garbage.named(home)
+        except ConfigError as error:  # the name is gone already, and only its bytes have to wait
+            log.warning("%s", error)
+            needed = set(files)
         gone, stays = garbage.remove(garbage.Garbage(path, size) for path, size in ours.items() if path not in needed)
         return Deleted(
             freed=sum(item.size for item in gone),
-            in_use=tuple(item.path for item in stays),
+            kept=tuple(item.path for item in stays),
             elsewhere=tuple(path for path in files if path not in ours and path not in needed),
         )
-
-
-def _remove_empty(folder: Path, top: Path) -> None:
-    """Folders that a name left behind, up to `top`."""
-    while folder != top:
-        try:
-            folder.rmdir()
-        except OSError:
-            return  # something else is in it
-        folder = folder.parent
