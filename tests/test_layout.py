@@ -77,10 +77,10 @@ def test_only_the_server_imports_aiohttps_web_part() -> None:
     assert found == []
 
 
-def test_the_library_checks_for_the_version_that_is_pinned() -> None:
+def test_the_engine_checks_for_the_version_that_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     [requirement] = [r for r in project["optional-dependencies"]["llama"] if r.startswith("llama-cpp-python")]
-    library = ast.parse((ROOT / "agent/vllama_agent/engines/llama_cpp/lib.py").read_text())
+    library = ast.parse((ROOT / "agent/vllama_agent/engines/llama_cpp/version.py").read_text())
     [pinned] = [
         ast.literal_eval(node.value)
         for node in library.body

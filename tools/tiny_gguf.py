@@ -18,7 +18,7 @@ import numpy as np
 import llama_sdist
 import llama_wheel
 
-VERSION = 1
+VERSION = 2
 """Raise it when the models change: it is part of their file names."""
 EMBEDDING, LAYERS, HEADS, KV_HEADS, FEED_FORWARD = 64, 2, 4, 2, 128
 HEAD = EMBEDDING // HEADS
@@ -169,13 +169,25 @@ def ensure(architecture: str) -> Path:
     return target
 
 
-def _write(architecture: str, path: Path) -> None:
+def ensure_split(architecture: str) -> Path:
+    """A folder with the same model in several files, made if it is not there."""
+    target = llama_wheel.CACHE / "models" / f"tiny-{architecture}-split-v{VERSION}"
+    if not target.exists():
+        partial = target.with_name(f"{target.name}.{os.getpid()}")
+        partial.mkdir(parents=True)
+        _write(architecture, partial / "split.gguf", tensors_per_file=8)
+        os.replace(partial, target)
+    return target
+
+
+def _write(architecture: str, path: Path, *, tensors_per_file: int = 0) -> None:
     vocabulary, shapes, add_keys = MODELS[architecture]
-    writer = gguf.GGUFWriter(path, architecture)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=tensors_per_file)
     vocab_size = _copy_vocabulary(llama_sdist.llama_cpp() / "models" / f"ggml-vocab-{vocabulary}.gguf", writer)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(EMBEDDING)
     writer.add_block_count(LAYERS)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     add_keys(writer)
     random = np.random.default_rng(7)
     norm: Tensors = {} if "token_embd_norm.weight" in shapes else {"output_norm.weight": (EMBEDDING,)}

@@ -12,12 +12,23 @@ from vllama_core.errors import ConfigError, VllamaError
 COMMANDS = {
     "serve": "serve models behind the Ollama and OpenAI APIs",
     "run": "chat with a model, or ask it one thing",
+    "pull": "fetch a model from the Hugging Face hub or Ollama's registry",
     "list": "list the models that the server has",
     "ps": "list the models that are loaded",
     "show": "tell what a model is",
     "stop": "unload a model",
+    "rm": "remove models",
+    "cp": "give a model another name",
+    "create": "make a model from a Modelfile",
+    "import": "take over the models of another program, without copying them",
+    "du": "tell how much disk each model takes",
+    "verify": "read the models' files and check every byte",
+    "gc": "remove files that no model needs",
+    "engines": "tell which engines and converters are here, or install one",
     "version": "print the versions of this command and of the server",
 }
+MODULES = {"import": "import_", "gc": "gc_"}
+"""Verbs that are words of Python, or modules of its standard library."""
 ALIASES = {"start": "serve", "ls": "list", "-v": "version", "--version": "version"}
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -42,7 +53,7 @@ def usage() -> str:
 
 
 def _run(verb: str, words: list[str]) -> int:
-    command = importlib.import_module(f"vllama_agent.commands.{verb}")
+    command = importlib.import_module(f"vllama_agent.commands.{MODULES.get(verb, verb)}")
     parsed = command.parser(f"vllama {verb}").parse_args(words)
     try:
         status: int = command.run(parsed)

@@ -1,11 +1,14 @@
 """Which models are loaded: load on first use, one load at a time, unload after idleness, pins.
 
+Models with the same files (a copy, or one with a system prompt of its own) share one engine.
+
 Knows engines by their protocol and models by `Artifact`; knows nothing of HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vllama_agent.engines.base import Engine, EngineState, GenerateRequest, Sampling
+from vllama_agent.fetches import Fetch, Fetches, Find
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, ModelNotFound, VllamaError
 from vllama_core.gguf import GgufHeader
@@ -34,6 +38,12 @@ REVIVAL = 30.0
 """Seconds between looks at the pinned models' engines: one that gave up gets a successor, though no request asks for it."""
 
 
+class Hold(Protocol):
+    """What keeps a loaded model's files from being removed."""
+
+    def release(self) -> None: ...
+
+
 class Artifact(Protocol):
     """A stored model; the store's class has more."""
 
@@ -50,7 +60,22 @@ class Artifact(Protocol):
     @property
     def header(self) -> GgufHeader: ...
     @property
-    def license(self) -> str | None: ...
+    def brief(self) -> GgufHeader: ...
+    @property
+    def license(self) -> tuple[str, ...]: ...
+    def hold(self) -> Hold: ...
+    @property
+    def engine_key(self) -> tuple[object, ...]: ...
+    @property
+    def adapters(self) -> tuple[Path, ...]: ...
+    @property
+    def template(self) -> str | None: ...
+    @property
+    def system(self) -> str | None: ...
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+    @property
+    def messages(self) -> tuple[dict[str, Any], ...]: ...
     def details(self) -> dict[str, Any]: ...
 
 
@@ -69,11 +94,14 @@ class Resident:
     artifact: Artifact
     engine: Engine
     loading: asyncio.Task[None]
+    held: Hold
     keep_alive: float
     """Seconds of idleness; infinity = never unloaded."""
     users: int = 0
     idle_since: float = 0.0
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    gone: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set when its engine has stopped."""
 
     @property
     def loaded(self) -> bool:
@@ -85,15 +113,26 @@ class Pool:
     """All models of this agent.
 
     :param make_engine: an engine for a stored model; nothing is started by it.
+    :param find: asks where a model is that the store lacks; None: nothing is fetched.
     :param revival: see `REVIVAL`.
     """
 
-    def __init__(self, store: Store, make_engine: Callable[[Any], Engine], config: AgentConfig, *, revival: float = REVIVAL) -> None:
+    def __init__(
+        self,
+        store: Store,
+        make_engine: Callable[[Any], Engine],
+        config: AgentConfig,
+        *,
+        find: Find | None = None,
+        revival: float = REVIVAL,
+    ) -> None:
         self.store = store
+        self._fetches = Fetches(find)
         self._make_engine = make_engine
         self._config = config
         self._revival = revival
-        self._residents: dict[str, Resident] = {}
+        self._residents: dict[tuple[object, ...], Resident] = {}
+        self._leaving: set[Resident] = set()
         self._pinned: dict[str, Artifact] = {}
         self._warm: set[str] = set()
         self._answered: set[str] = set()
@@ -101,6 +140,7 @@ class Pool:
         self._one_load = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._reviving = False
 
     # --- looking up -------------------------------------------------------------------------------------------------
 
@@ -124,6 +164,10 @@ class Pool:
     def residents(self) -> list[Resident]:
         """Loaded models, longest remaining first."""
         return sorted((r for r in self._residents.values() if r.loaded), key=self.seconds_left, reverse=True)
+
+    def resident_of(self, artifact: Artifact) -> Resident | None:
+        """The engine that a model has, loaded or loading, perhaps under the name of another one."""
+        return self._residents.get(artifact.engine_key)
 
     def loading(self) -> list[Resident]:
         """Models that are being loaded."""
@@ -156,27 +200,55 @@ class Pool:
 
     def unload(self, artifact: Artifact) -> None:
         """Unload when the requests that use it are answered. A pinned model of a managed agent stays."""
-        resident = self._residents.get(key_of(artifact.name))
+        resident = self.resident_of(artifact)
         if resident is None or (self._is_pinned(artifact) and self._config.managed):
             return
         resident.keep_alive = 0.0
         if not resident.users:
             self._rest(resident)
 
+    async def forget(self, artifact: Artifact) -> None:
+        """A model is about to lose its name: no pin holds it any more, and its engine goes. As `release`."""
+        self._pinned.pop(key_of(artifact.name), None)
+        await self.release(artifact)
+
+    async def release(self, artifact: Artifact) -> None:
+        """Unload what a name meant until now, unless another name has the same engine.
+
+        Waits for the engine's end when nobody uses it; what is in use ends with its last request.
+        """
+        key = key_of(artifact.name)
+        if any(other.engine_key == artifact.engine_key and key_of(other.name) != key for other in self.models()):
+            return
+        self.unload(artifact)
+        with contextlib.suppress(TimeoutError):  # its files stay until the next collection
+            async with asyncio.timeout(UNLOAD_TIMEOUT):
+                for resident in [leaving for leaving in self._leaving if leaving.artifact.engine_key == artifact.engine_key]:
+                    await resident.gone.wait()
+
+    def renew(self, artifact: Artifact) -> None:
+        """A name means another model from now on, also where it is pinned."""
+        key = key_of(artifact.name)
+        older = self._pinned.get(key)
+        if older is not None:
+            self._pinned[key] = artifact
+            if older.engine_key != artifact.engine_key:
+                self.unload(older)
+
     def _resident(self, artifact: Artifact) -> Resident:
         if self._closed:
             raise EngineFailed("the server is shutting down")
-        key = key_of(artifact.name)
-        resident = self._residents.get(key)
-        if resident is not None and (resident.engine.state is EngineState.FAILED or resident.artifact.digest != artifact.digest):
+        resident = self.resident_of(artifact)
+        if resident is not None and resident.engine.state is EngineState.FAILED:
             self._discard(resident)
             resident = None
         if resident is None:
+            held = _held(artifact)
             engine = self._make_engine(artifact)
             loading = self._own(self._load(engine, artifact.name), f"load {artifact.name}")
-            resident = Resident(artifact, engine, loading, self._seconds(artifact, None))
+            resident = Resident(artifact, engine, loading, held, self._seconds(artifact, None))
             loading.add_done_callback(lambda task: self._load_ended(resident, task))
-            self._residents[key] = resident
+            self._residents[artifact.engine_key] = resident
         return resident
 
     async def _load(self, engine: Engine, name: str) -> None:
@@ -204,7 +276,8 @@ class Pool:
         if error is not None:
             log.error("model failed to load: %s", error, extra={"model": resident.artifact.name})
             self._discard(resident)
-            self._try_again(resident.artifact, str(error))
+            for artifact in self._pins_of(resident.artifact):
+                self._try_again(artifact, str(error))
         elif not resident.users:
             self._rest(resident)
 
@@ -233,11 +306,15 @@ class Pool:
         return math.inf if seconds < 0 else seconds
 
     def _is_pinned(self, artifact: Artifact) -> bool:
-        return self._config.keep_alive is None and key_of(artifact.name) in self._pinned
+        return self._config.keep_alive is None and bool(self._pins_of(artifact))
+
+    def _pins_of(self, artifact: Artifact) -> list[Artifact]:
+        """The pinned models that share its engine."""
+        return [pinned for pinned in self._pinned.values() if pinned.engine_key == artifact.engine_key]
 
     def _rest(self, resident: Resident) -> None:
         """The last user left: unload now, later or never."""
-        if resident.users or self._residents.get(key_of(resident.artifact.name)) is not resident:
+        if resident.users or self.resident_of(resident.artifact) is not resident:
             return
         self._stop_timer(resident)
         loop = asyncio.get_running_loop()
@@ -253,11 +330,11 @@ class Pool:
 
     def _discard(self, resident: Resident) -> None:
         """Forget it at once, so that the next request loads anew, and stop its engine."""
-        key = key_of(resident.artifact.name)
-        if self._residents.get(key) is resident:
-            del self._residents[key]
+        if self.resident_of(resident.artifact) is resident:
+            del self._residents[resident.artifact.engine_key]
             self._stop_timer(resident)
             log.info("unloading model", extra={"model": resident.artifact.name})
+            self._leaving.add(resident)
             self._own(self._unload(resident), f"unload {resident.artifact.name}")
 
     async def _unload(self, resident: Resident) -> None:
@@ -266,6 +343,9 @@ class Pool:
             resident.loading.cancel()
         async with self._one_load:
             await self._stop(resident.engine, resident.artifact.name)
+        resident.held.release()
+        self._leaving.discard(resident)
+        resident.gone.set()
 
     async def _stop(self, engine: Engine, name: str) -> None:
         try:
@@ -290,13 +370,32 @@ class Pool:
             artifact = self.store.resolve(ref)
             self._pinned[key_of(artifact.name)] = artifact
             self._own(self._keep_trying(artifact), f"pin {artifact.name}")
-        if refs:
+        if refs and not self._reviving:
+            self._reviving = True
             self._own(self._revive(), "revive pinned models")
+
+    async def fetch_and_pin(self, refs: tuple[str, ...]) -> None:
+        """As `pin`; what the store lacks is looked for now, so that a wrong name is told at once, and fetched while the rest serves.
+
+        :raises ModelNotFound, ConfigError, FetchFailed: a reference leads nowhere, or nobody can be asked.
+        """
+        for ref in refs:
+            try:
+                self.pin((ref,))
+            except ModelNotFound as error:
+                fetch = await self._fetches.find(ref, error)
+                self._own(self._fetched(fetch), f"fetch {fetch.name}")
+
+    async def _fetched(self, fetch: Fetch) -> None:
+        await self._fetches.run(fetch)
+        self.pin((fetch.ref,))
 
     def unready(self) -> str | None:
         """Why this agent should get no requests; None = it should."""
+        if self._fetches.waiting is not None:
+            return self._fetches.waiting
         for key, artifact in self._pinned.items():
-            resident = self._residents.get(key)
+            resident = self.resident_of(artifact)
             if resident is not None and resident.engine.state in (EngineState.RESTARTING, EngineState.FAILED):
                 return f"the engine of {artifact.name} is {resident.engine.state}: {resident.engine.failure or 'it stopped'}"
             if key not in self._warm:
@@ -306,6 +405,8 @@ class Pool:
 
     def starting(self) -> str | None:
         """Which pinned model never answered yet; None = all did, once."""
+        if self._fetches.waiting is not None:
+            return self._fetches.waiting
         waiting = [artifact.name for key, artifact in self._pinned.items() if key not in self._answered]
         return f"{', '.join(waiting)}: loading" if waiting else None
 
@@ -321,14 +422,14 @@ class Pool:
         """Until `close`: an engine that gave up is tried again. One that never was ready is still being tried."""
         while True:
             await asyncio.sleep(self._revival)
-            for key, artifact in self._pinned.items():
-                resident = self._residents.get(key)
+            for artifact in self._pinned.values():
+                resident = self.resident_of(artifact)
                 if resident is not None and resident.engine.state is EngineState.FAILED:
                     self._try_again(artifact, resident.engine.failure or "it stopped")
 
     async def _keep_trying(self, artifact: Artifact) -> None:
         key, wait = key_of(artifact.name), FIRST_RETRY
-        while True:
+        while key in self._pinned:
             try:
                 await self._warm_up(artifact)
             except (VllamaError, TimeoutError) as error:
@@ -370,6 +471,17 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _held(artifact: Artifact) -> Hold:
+    """Take hold of a model's files before anything is loaded from them.
+
+    :raises EngineFailed: one is not there any more.
+    """
+    try:
+        return artifact.hold()
+    except OSError as error:
+        raise EngineFailed(f"{artifact.name} cannot be loaded: {error.filename}: {error.strerror or error}") from error
 
 
 def key_of(name: str) -> str:

@@ -26,6 +26,7 @@ from vllama_agent.engines.base import (
 )
 from vllama_agent.lifecycle import Event, after
 from vllama_agent.store.artifact import Artifact
+from vllama_agent.store.holds import Hold
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, InvalidRequest, ModelNotFound, PromptTooLong
 from vllama_core.gguf import GgufHeader, Tensor
@@ -244,13 +245,24 @@ class FakeArtifact(Artifact):
         """The same for all."""
         return HEADER
 
+    def hold(self) -> Hold:
+        """Of nothing."""
+        return Hold(())
+
 
 class FakeStore:
     """A store of named models."""
 
     def __init__(self, *names: str) -> None:
         digests = (hashlib.sha256(name.encode()).hexdigest() for name in names)
-        self._artifacts = {name: FakeArtifact(name=name, digest=digest) for name, digest in zip(names, digests, strict=True)}
+        self._artifacts = {
+            name: FakeArtifact(name=name, digest=digest, files=(Path("/models") / f"{digest}.gguf",))
+            for name, digest in zip(names, digests, strict=True)
+        }
+
+    def add(self, artifact: FakeArtifact) -> None:
+        """One more, or another one of that name."""
+        self._artifacts[artifact.name] = artifact
 
     def models(self) -> list[FakeArtifact]:
         """All of them."""
@@ -284,17 +296,25 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    engine: FakeEngine | None = None, *, store: Any = None, make_engine: Callable[[Any], Any] | None = None, **settings: Any
+    engine: FakeEngine | None = None,
+    *,
+    store: Any = None,
+    sources: Any = None,
+    make_engine: Callable[[Any], Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     """The real server over a fake engine, bound to a port that the system chooses.
 
+    :param sources: where models are fetched from; None = nowhere.
     :param settings: of `AgentConfig`.
     """
     from vllama_agent import server
 
     shared = engine or FakeEngine()
     config = AgentConfig(**{"port": 0, **settings})
-    service = server.make_service(config, store=store or FakeStore("m:latest"), make_engine=make_engine or (lambda _: shared))
+    service = server.make_service(
+        config, store=store or FakeStore("m:latest"), make_engine=make_engine or (lambda _: shared), sources=sources
+    )
     async with server.running(service, host=config.host, port=config.port) as (runner, _):
         host, port = runner.addresses[0][:2]
         yield Served(f"http://{host}:{port}", service, shared)

@@ -9,6 +9,9 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+GGUF_PUBLISHERS = ("ggml-org", "bartowski", "unsloth", "lmstudio-community", "TheBloke")
+OLLAMA_REGISTRY = "https://registry.ollama.ai"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaCppConfig:
@@ -57,6 +60,14 @@ class AgentConfig:
     no_auth: bool = False
     """Allows binding elsewhere than loopback without keys."""
     home: Path = field(default_factory=lambda: Path("~/.vllama").expanduser())
+    stores: tuple[Path, ...] = ()
+    """Further stores, laid out like `home`, that are only read: a name that `home` lacks is looked up in them, in this order."""
+    gguf_publishers: tuple[str, ...] = GGUF_PUBLISHERS
+    """Whose GGUF files of a model are taken where its owner publishes none, in this order."""
+    ollama_registry: str = OLLAMA_REGISTRY
+    """Where bare names that the catalogue lacks are looked up; a mirror can stand for it."""
+    download_streams: int = 8
+    """Requests at once for one file. One stream seldom fills a fast line; more make sources refuse. OLLAMA_MAX_TRANSFER_STREAMS."""
     origins: tuple[str, ...] = ()
     """Further origins that browsers may call from, beside the local ones."""
     keep_alive: float | None = None

@@ -6,8 +6,13 @@ VllamaError
  │   ├─ NotYet             a field this version cannot honour yet (400)
  │   └─ PromptTooLong      the prompt does not fit the context (400)
  ├─ ModelNotFound          no such model here (404)
+ ├─ Forbidden              an operator owns this agent, or the store is read-only (403)
+ ├─ NoSpace                the disk has no room for it (507)
  ├─ Busy                   a bounded queue is full, or the server drains (503 / 429)
  ├─ EngineFailed           the engine died or cannot start (500)
+ ├─ FetchFailed            a model cannot be fetched: the network, the source, or its bytes (502)
+ │   └─ AccessDenied       the source wants a token, or an agreement that was not given (403)
+ ├─ ConversionFailed       a model's files cannot be made into GGUF, or into that quantization (500)
  └─ RequestCancelled       the caller went away (499)
 
 Messages are sentences for people and go to clients as they are, so they never hold a secret or a prompt. HTTP statuses and JSON
@@ -68,6 +73,14 @@ class ModelNotFound(VllamaError):
         self.name = name
 
 
+class Forbidden(VllamaError):
+    """Nobody may do this here, whoever asks."""
+
+
+class NoSpace(VllamaError):
+    """The disk has no room for it; names both sizes."""
+
+
 class Busy(VllamaError):
     """A bounded queue is full; try again after `retry_after` seconds."""
 
@@ -78,6 +91,18 @@ class Busy(VllamaError):
 
 class EngineFailed(VllamaError):
     """The engine died, or could not be started."""
+
+
+class FetchFailed(VllamaError):
+    """A model cannot be fetched from where it is. What has arrived is kept."""
+
+
+class AccessDenied(FetchFailed):
+    """The source refuses: the sentence says which token is read and how access is got."""
+
+
+class ConversionFailed(VllamaError):
+    """Weights could not be converted or quantized; says why and what to try."""
 
 
 class RequestCancelled(VllamaError):

@@ -60,7 +60,7 @@ async def test_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         for words in ("architecture", "gemma3", "32768", "Q4_K_M", "completion", "token_embd.weight"):
             assert words in shown
         assert await vllama(monkeypatch, served.url, "show", "m", "--modelfile") == 0
-        assert "FROM /models/fake.gguf" in capsys.readouterr().out
+        assert "FROM /models/" in capsys.readouterr().out
         assert await vllama(monkeypatch, served.url, "show", "m", "--json") == 0
         assert json.loads(capsys.readouterr().out)["details"]["family"] == "gemma3"
 

@@ -253,3 +253,12 @@ def test_never_lies_three_centuries_ahead():
 def test_every_text_survives_a_stream(text, chat):
     value = json.loads(ollama_replies.Reply("M", chat=chat).piece(text))
     assert (value["message"]["content"] if chat else value["response"]) == text
+
+
+def test_a_go_template_is_translated_or_refused():
+    made = ollama.generate({"model": "m", "prompt": "x", "template": "Q {{ .Prompt }}"})
+    assert made.request is not None
+    assert "'Q '" in (made.request.template or "")
+    with pytest.raises(InvalidRequest, match="Jinja") as caught:
+        ollama.generate({"model": "m", "prompt": "x", "template": "{{ range .Tools }}{{ end }}"})
+    assert caught.value.field == "template"

@@ -296,3 +296,25 @@ def test_names():
 async def test_an_empty_name_is_not_found():
     with pytest.raises(ModelNotFound, match="model '' not found"):
         Bench().pool.find("")
+
+
+async def test_models_with_the_same_files_share_an_engine():
+    async with Bench() as bench:
+        base = bench.pool.find("m")
+        bench.pool.store.add(replace(base, name="alias:latest", digest="1" * 64, system="Be short."))
+        bench.pool.store.add(replace(base, name="wide:latest", digest="2" * 64, parameters={"num_ctx": 9}))
+        async with bench.use("m") as first, bench.use("alias") as second, bench.use("wide") as third:
+            assert first is second
+            assert first is not third
+        bench.pool.unload(bench.pool.find("alias"))
+        assert [resident.artifact.name for resident in bench.pool.residents()] == ["wide:latest"]
+
+
+async def test_a_pin_holds_under_every_name_of_the_files():
+    async with Bench() as bench:
+        bench.pool.store.add(replace(bench.pool.find("m"), name="alias:latest"))
+        bench.pool.pin(("m",))
+        await until(lambda: bench.pool.unready() is None)
+        async with bench.use("alias", keep_alive=1.0):
+            pass
+        assert math.isinf(bench.pool.seconds_left(bench.pool.residents()[0]))

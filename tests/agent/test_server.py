@@ -120,7 +120,7 @@ async def test_headers_tell_what_was_ignored_and_cut(http):
         ("/api/show", b'{"model":"m","verbose":"yes"}', 400, "verbose must be a boolean"),
         ("/api/show", b'{"model":"m","name":1}', 400, "name must be a string"),
         ("/api/embed", b"{}", 501, "not yet"),
-        ("/api/pull", b"{}", 501, "not yet"),
+        ("/api/pull", b"{}", 400, "model is required"),
         ("/api/me", b"", 501, "accounts"),
     ],
 )

@@ -1,6 +1,7 @@
 """Settings: which source wins, what each accepts, and that a refusal names source, value and what is allowed."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +64,11 @@ def test_both_cache_types_by_one_variable() -> None:
 
 
 def test_switches_and_lists() -> None:
-    config = read("--no-auth", "--no-mmap", "--mlock", "--tensor-split", "3,1", "--model", "a", "--model", "b", OLLAMA_ORIGINS="x, y")
+    config = read(
+        "--no-auth", "--no-mmap", "--mlock", "--tensor-split", "3,1", "--model", "a", "--model", "b",
+        OLLAMA_ORIGINS="x, y", VLLAMA_STORES="/mnt/shared:~/more:",
+    )  # fmt: skip
+    assert config.stores == (Path("/mnt/shared"), Path("~/more").expanduser())
     assert config.no_auth
     assert not config.llama_cpp.mmap
     assert config.llama_cpp.mlock

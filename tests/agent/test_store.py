@@ -2,27 +2,15 @@
 
 import hashlib
 import json
-import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from vllama_agent.store import Store, demo, files, manifests
+from vllama_agent.store import Store, briefs, demo, files, header, manifests
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound, VllamaError
-
-
-def text(value: str) -> bytes:
-    return struct.pack("<Q", len(value)) + value.encode()
-
-
-def gguf(**numbers: int) -> bytes:
-    """A whole file with one tensor of 32 numbers."""
-    pairs = b"".join(text(key) + struct.pack("<II", 4, value) for key, value in numbers.items())
-    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1 + len(numbers)) + text("general.architecture") + struct.pack("<I", 8) + text("llama")
-    head += pairs + text("t") + struct.pack("<IQIQ", 1, 32, 0, 0)
-    return head + bytes(-len(head) % 32) + bytes(range(128))
+from vllama_core.modelref import ModelName
 
 
 @pytest.fixture
@@ -31,7 +19,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def package(monkeypatch: pytest.MonkeyPatch, gguf) -> SimpleNamespace:
     """The demo package, with a model of some hundred bytes."""
     content = gguf()
     digest = hashlib.sha256(content).hexdigest()
@@ -97,13 +85,13 @@ def test_a_header_is_read_once_for_a_stored_model(home: Path, package: SimpleNam
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "./x.gguf", "a/../../b", "", " ", "a b", "~", "a:b:c"])
-def test_a_name_from_the_network_is_no_path(home: Path, tmp_path: Path, name: str) -> None:
+def test_a_name_from_the_network_is_no_path(home: Path, tmp_path: Path, name: str, gguf) -> None:
     (tmp_path / "x.gguf").write_bytes(gguf())
     with pytest.raises((InvalidRequest, ModelNotFound)):
         Store(home).find(name)
 
 
-def test_a_file_gets_a_name(home: Path, tmp_path: Path) -> None:
+def test_a_file_gets_a_name(home: Path, tmp_path: Path, gguf) -> None:
     path = tmp_path / "My Model.gguf"
     path.write_bytes(gguf())
     store = Store(home)
@@ -115,7 +103,7 @@ def test_a_file_gets_a_name(home: Path, tmp_path: Path) -> None:
     assert found.header.architecture == "llama"
 
 
-def test_a_digest_follows_the_bytes_and_not_the_place(tmp_path: Path) -> None:
+def test_a_digest_follows_the_bytes_and_not_the_place(tmp_path: Path, gguf) -> None:
     one, copy, other = tmp_path / "a.gguf", tmp_path / "b.gguf", tmp_path / "c.gguf"
     one.write_bytes(gguf())
     copy.write_bytes(gguf())
@@ -125,7 +113,7 @@ def test_a_digest_follows_the_bytes_and_not_the_place(tmp_path: Path) -> None:
     assert len(files.fingerprint([one])) == 64
 
 
-def test_a_split_set_is_one_model(home: Path, tmp_path: Path) -> None:
+def test_a_split_set_is_one_model(home: Path, tmp_path: Path, gguf) -> None:
     parts = [tmp_path / f"big-{number:05}-of-00003.gguf" for number in (1, 2, 3)]
     for part in parts:
         part.write_bytes(gguf())
@@ -138,7 +126,7 @@ def test_a_split_set_is_one_model(home: Path, tmp_path: Path) -> None:
         Store(home).resolve(str(tmp_path))
 
 
-def test_a_folder_holds_one_model(home: Path, tmp_path: Path) -> None:
+def test_a_folder_holds_one_model(home: Path, tmp_path: Path, gguf) -> None:
     with pytest.raises(ConfigError, match="GGUF"):
         Store(home).resolve(str(tmp_path))
     for name in ("a.gguf", "mmproj-a.gguf"):
@@ -149,18 +137,27 @@ def test_a_folder_holds_one_model(home: Path, tmp_path: Path) -> None:
         Store(home).resolve(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", gguf()[:40], gguf()[:-1]])
-def test_a_wrong_file_is_told_at_once(home: Path, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("part", [slice(0), slice(40), slice(-1), slice(1, None)])
+def test_a_wrong_file_is_told_at_once(home: Path, tmp_path: Path, part: slice, gguf) -> None:
     path = tmp_path / "x.gguf"
-    path.write_bytes(content)
+    path.write_bytes(gguf()[part])
     with pytest.raises(ConfigError, match=r"x\.gguf"):
         Store(home).resolve(str(path))
 
 
-@pytest.mark.parametrize("ref", ["./missing.gguf", "/nowhere/x.gguf", "qwen3:0.6b", "https://example.com/x.gguf"])
-def test_what_cannot_be_had_tells_what_can(home: Path, ref: str) -> None:
-    with pytest.raises(VllamaError, match="gemma3:270m-base"):
+@pytest.mark.parametrize(
+    ("ref", "way_out"),
+    [
+        ("./missing.gguf", "gemma3:270m-base"),
+        ("/nowhere/x.gguf", "gemma3:270m-base"),
+        ("qwen3:0.6b", "vllama pull qwen3:0.6b"),
+        ("https://example.com/x.gguf", "vllama pull https://example.com/x.gguf"),
+    ],
+)
+def test_what_cannot_be_had_tells_what_can(home: Path, ref: str, way_out: str) -> None:
+    with pytest.raises(VllamaError) as caught:
         Store(home).resolve(ref)
+    assert way_out in str(caught.value)
 
 
 def test_a_broken_manifest_does_not_hide_the_others(home: Path, package: SimpleNamespace) -> None:
@@ -181,3 +178,68 @@ def test_a_model_whose_bytes_are_gone_is_not_there(home: Path, package: SimpleNa
     assert store.models() == []
     with pytest.raises(ModelNotFound):
         store.find("gemma3:270m-base")
+
+
+def test_an_artifact_carries_what_its_manifest_says(home: Path, gguf) -> None:
+    content = gguf()
+    digest = hashlib.sha256(content).hexdigest()
+    manifests.blob(home, digest).parent.mkdir(parents=True)
+    manifests.blob(home, digest).write_bytes(content)
+    file = manifests.FileRef(digest=digest, size=len(content))
+    told = {"template": "T", "system": "S", "parameters": {"top_k": 1}, "messages": ({"role": "user", "content": "x"},), "license": ("L",)}
+    source = manifests.Source(kind="created", ref="base:latest")
+    manifest = manifests.Manifest(name=ModelName("m"), files=(file,), projector=file, adapters=(file,), source=source, **told)
+    manifests.write(home, manifest)
+    found = Store(home).find("m")
+    assert {key: getattr(found, key) for key in told} == told
+    assert (found.projector, found.adapters) == (found.files[0], found.files)
+    assert found.digest == manifest.digest != digest
+    assert found.details()["parent_model"] == "base:latest"
+
+
+def test_a_list_reads_a_header_once_in_the_life_of_a_file(home: Path, gguf, put, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    read = header.read
+    monkeypatch.setattr(header, "read", lambda path: reads.append(path) or read(path))
+    content = gguf(llama__context_length=7, tokenizer__chat_template="x" * 100)
+    digest = put(home, content, "one")
+    put(home, content, "two")
+    first = [model.details() for model in Store(home).models()]
+    again = [model.details() for model in Store(home).models()]
+    assert first == again
+    assert [details["context_length"] for details in again] == [7, 7]
+    assert [details["parameter_size"] for details in again] == ["32", "32"]
+    assert reads == [manifests.blob(home, digest)]
+    assert "xxx" not in briefs.path_of(home, digest).read_text()
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"version": 1}', '{"version": 99}', "[]"])
+def test_a_broken_brief_is_made_anew(home: Path, gguf, put, broken: str) -> None:
+    digest = put(home, gguf(llama__context_length=7), "m")
+    wanted = Store(home).find("m").details()
+    briefs.path_of(home, digest).write_text(broken)
+    assert Store(home).find("m").details() == wanted
+
+
+def test_a_file_that_was_cut_off_is_left_out(home: Path, gguf, put, caplog: pytest.LogCaptureFixture) -> None:
+    digest = put(home, gguf(), "m")
+    assert len(Store(home).models()) == 1
+    manifests.blob(home, digest).write_bytes(gguf()[:-1])
+    store = Store(home)
+    for _ in range(3):
+        assert store.models() == []
+    assert caplog.text.count("should have") == 1
+    manifests.blob(home, digest).write_bytes(gguf())
+    assert len(store.models()) == 1
+
+
+def test_a_name_means_the_first_stores_model(tmp_path: Path, gguf, put) -> None:
+    home, first, second = tmp_path / "home", tmp_path / "a", tmp_path / "b"
+    put(first, gguf(), "both", system="first")
+    put(second, gguf(), "both", system="second")
+    put(second, gguf(), "only", system="second")
+    store = Store(home, (tmp_path / "not mounted", first, second))
+    assert {model.name: model.system for model in store.models()} == {"both:latest": "first", "only:latest": "second"}
+    assert store.find("both").system == "first"
+    put(home, gguf(), "both", system="mine")
+    assert store.find("both").system == "mine"

@@ -1,4 +1,6 @@
-"""References and names: what is a path, what is a name, and when two names mean one model."""
+"""References and names: what is a path, a name, a repository, a URL, and when two names mean one model."""
+
+import string
 
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from vllama_core import modelref
 from vllama_core.errors import ConfigError
-from vllama_core.modelref import ModelName, ModelRef
+from vllama_core.modelref import HubRef, ModelName, ModelRef
 
 
 @pytest.mark.parametrize(
@@ -15,11 +17,15 @@ from vllama_core.modelref import ModelName, ModelRef
         ("llama3.2", "llama3.2:latest"),
         ("gemma3:270m-base", "gemma3:270m-base"),
         ("library/gemma3:4b", "gemma3:4b"),
-        ("alice/model", "alice/model:latest"),
-        ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B:latest"),
         ("registry.ollama.ai/library/x:1", "x:1"),
-        ("hf.co/a/b", "hf.co/a/b:latest"),
-        ("hf.co/a/b:Q4_K_M", "hf.co/a/b:Q4_K_M"),
+        ("ollama.com/library/x:1", "x:1"),
+        ("ollama.com/alice/model", "ollama.com/alice/model:latest"),
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B:latest"),
+        ("hf.co/a/b", "a/b:latest"),
+        ("https://huggingface.co/a/b", "a/b:latest"),
+        ("hf.co/a/b:q4_k_m", "a/b:Q4_K_M"),
+        ("a/b:Q4_K_M@refs/pr/1", "a/b:Q4_K_M@refs-pr-1"),
+        ("a/b:sub/file.gguf", "a/b:sub-file.gguf"),
         ("localhost:5000/a/b:c", "localhost:5000/a/b:c"),
     ],
 )
@@ -31,38 +37,144 @@ def test_names_are_shown_in_their_shortest_form(text: str, display: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "a b", "a:", ":b", "/a", "a/", "a//b", "a/b/c/d", "../a", "a/../b", "-a", ".a", "a:b:c", "a\n", "é"]
+    "text",
+    ["", " ", "a b", "a:", ":b", "/a", "a/", "a//b", "a/b/c/d", "../a", "a/../b", "-a", ".a", "a:b:c", "a\n", "é", "a@", "a@../b", "a:b/c"],
 )
 def test_what_is_no_name(text: str) -> None:
     assert ModelName.parse(text) is None
 
 
-@pytest.mark.parametrize("other", ["GEMMA3", "gemma3:LATEST", "library/Gemma3", "registry.ollama.ai/library/gemma3"])
-def test_case_and_implied_parts_do_not_count(other: str) -> None:
-    first, second = ModelName.parse("gemma3"), ModelName.parse(other)
-    assert first is not None
-    assert second is not None
-    assert first.key == second.key
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("gemma3", "GEMMA3"),
+        ("gemma3", "gemma3:LATEST"),
+        ("gemma3", "library/Gemma3"),
+        ("gemma3", "registry.ollama.ai/library/gemma3"),
+        ("gemma3", "ollama.com/library/gemma3"),
+        ("a/b", "hf.co/A/B:latest"),
+        ("a/b", "https://huggingface.co/a/b"),
+        ("a/b:Q4_K_M", "huggingface.co/a/b:q4_k_m"),
+    ],
+)
+def test_case_and_implied_parts_do_not_count(first: str, second: str) -> None:
+    one, other = ModelName.parse(first), ModelName.parse(second)
+    assert one is not None
+    assert other is not None
+    assert one.key == other.key
 
 
-@pytest.mark.parametrize("text", ["/models/a.gguf", "./a", "../a", "~/a", ".", "..", "a.gguf", "sub/A.GGUF"])
+def test_the_hub_and_ollamas_registry_are_two_places() -> None:
+    hub, registry = ModelName.parse("alice/model"), ModelName.parse("ollama.com/alice/model")
+    assert hub is not None
+    assert registry is not None
+    assert hub.key != registry.key
+
+
+@pytest.mark.parametrize("text", ["/models/a.gguf", "./a", "../a", "~/a", ".", "..", "a.gguf", "sub/A.GGUF", "/a/b:x.gguf"])
 def test_paths_are_told_from_names(text: str) -> None:
     assert ModelRef.parse(text) == ModelRef(path=text)
 
 
-@pytest.mark.parametrize("text", ["https://example.com/a.gguf", "s3://a/b", "oci://a", "pvc://a/b", "a b", ""])
-def test_anything_else_is_told_what_can_be_given(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"give a GGUF file, a folder .* or gemma3:270m-base"):
+@pytest.mark.parametrize(
+    ("text", "hub"),
+    [
+        ("Qwen/Qwen3-8B", HubRef("Qwen/Qwen3-8B")),
+        ("hf.co/a/b:latest", HubRef("a/b")),
+        ("huggingface.co/a/b:q8_0", HubRef("a/b", quantization="Q8_0")),
+        ("a/b:fp16@v1.0", HubRef("a/b", quantization="F16", revision="v1.0")),
+        ("a/b@refs/pr/3", HubRef("a/b", revision="refs/pr/3")),
+        ("a/b:UD-Q4_K_XL", HubRef("a/b", quantization="UD-Q4_K_XL")),
+        ("hf.co/a/b:model-Q4.gguf", HubRef("a/b", file="model-Q4.gguf")),
+        ("a/b:sub/m.gguf@main", HubRef("a/b", file="sub/m.gguf", revision="main")),
+        ("https://huggingface.co/a/b", HubRef("a/b")),
+        ("https://huggingface.co/a/b/tree/main", HubRef("a/b", revision="main")),
+        ("https://huggingface.co/a/b/blob/main/m.gguf", HubRef("a/b", file="m.gguf", revision="main")),
+        ("https://huggingface.co/a/b/resolve/main/sub/m.gguf?download=true", HubRef("a/b", file="sub/m.gguf", revision="main")),
+    ],
+)
+def test_repositories_of_the_hub(text: str, hub: HubRef) -> None:
+    assert ModelRef.parse(text).hub == hub
+
+
+def test_a_registry_is_asked_outright_only_where_its_host_stands() -> None:
+    assert ModelRef.parse("ollama.com/library/x:tag").registry
+    assert ModelRef.parse("localhost:5000/a/b").registry
+    assert not ModelRef.parse("x:tag").registry
+
+
+def test_an_address_of_a_gguf_file_is_called_like_the_file() -> None:
+    ref = ModelRef.parse("https://example.com/sub/My%20Model.Q8_0.gguf?version=1")
+    assert ref.url == "https://example.com/sub/My%20Model.Q8_0.gguf?version=1"
+    assert ref.name is not None
+    assert ref.name.display == "My-Model.Q8_0:latest"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("s3://a/b", "does not fetch from s3"),
+        ("oci://a", "does not fetch from oci"),
+        ("pvc://a/b", "does not fetch from pvc"),
+        ("a b", "is no model"),
+        ("", "is no model"),
+        ("a/b:medium", "'medium' is neither a quantization"),
+        ("qwen3:0.6b@main", "only models of the Hugging Face hub have revisions"),
+        ("https://example.com/a.zip", "must end in .gguf"),
+        ("https://huggingface.co/a/b/blob/main/config.json", "no page of a model"),
+        ("https://huggingface.co/", "no page of a model"),
+        ("https://ollama.com/blog/a/b/c", "no page of a model"),
+        ("http://[", "is no address"),
+    ],
+)
+def test_what_is_wrong_is_told(text: str, what: str) -> None:
+    with pytest.raises(ConfigError) as told:
         ModelRef.parse(text)
+    assert what in str(told.value)
 
 
-@given(st.text(max_size=40))
-def test_every_text_is_a_reference_or_a_sentence(text: str) -> None:
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="user name or a password") as told:
+        ModelRef.parse("https://me:hunter2@example.com/a.gguf")
+    assert "hunter2" not in str(told.value)
+
+
+PIECES = st.sampled_from(
+    [
+        "hf.co/",
+        "https://",
+        "huggingface.co/",
+        "ollama.com/",
+        "library/",
+        "a/",
+        "b",
+        ":",
+        "@",
+        "Q4_K_M",
+        "latest",
+        ".gguf",
+        "main",
+        "?x",
+        "/",
+    ]
+)
+
+
+@given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=8).map("".join)))
+def test_every_text_is_a_reference_that_prints_as_itself_or_a_sentence(text: str) -> None:
     try:
         ref = ModelRef.parse(text)
     except ConfigError:
         return
     assert (ref.path is None) != (ref.name is None)
+    assert ModelRef.parse(str(ref)) == ref
+
+
+@given(st.text(alphabet=string.ascii_letters + string.digits + "._-:/@", max_size=60))
+def test_no_part_of_a_name_leaves_its_folder(text: str) -> None:
+    name = ModelName.parse(text)
+    if name is not None:
+        assert not any("/" in part or part in ("", ".", "..") for part in (name.host, name.namespace, name.model, name.tag))
 
 
 @given(st.text(min_size=1, max_size=200))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,8 @@ import pytest
 
 from vllama_agent.engines.llama_cpp import lib
 from vllama_agent.engines.llama_cpp.sampling import log_probabilities
+from vllama_agent.environments import install, layout
+from vllama_agent.environments.layout import Environment
 from vllama_core.config import LlamaCppConfig
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -107,3 +112,19 @@ def alone(model: tuple[str, Path]) -> Iterator[Alone]:
     reference = Alone(model[1])
     yield reference
     reference.close()
+@pytest.fixture(scope="session")
+def environment() -> Environment:
+    return install.install(llama_wheel.CACHE, tell=print)
+
+
+@pytest.fixture(scope="session")
+def tiny_hf(environment: Environment) -> Path:
+    """A Llama of two layers with a tokenizer of sentencepiece's, and what transformers computes with it."""
+    folder = llama_wheel.CACHE / "models" / f"tiny-hf-v1-{layout.key()}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            made = Path(scratch) / "tiny-hf"
+            subprocess.run([environment.python, TOOLS / "tiny_hf.py", made], check=True, timeout=120)
+            os.replace(made, folder)
+    return folder

@@ -5,7 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vllama_core.errors import Busy, EngineFailed, InvalidRequest, ModelNotFound, NotYet, PromptTooLong, RequestCancelled, VllamaError
+from vllama_core.errors import (
+    AccessDenied,
+    Busy,
+    ConfigError,
+    ConversionFailed,
+    EngineFailed,
+    FetchFailed,
+    Forbidden,
+    InvalidRequest,
+    ModelNotFound,
+    NoSpace,
+    NotYet,
+    PromptTooLong,
+    RequestCancelled,
+    VllamaError,
+)
 
 STOPPED = "model runner has unexpectedly stopped"
 """What Ollama's clients look for when an engine died."""
@@ -68,8 +83,14 @@ def failure(error: BaseException) -> Failure:
             return Failure(status=400, message=text, code="unsupported_parameter", field=error.field)
         case InvalidRequest():
             return Failure(status=400, message=text, field=error.field)
+        case ConfigError():
+            return Failure(status=400, message=text)
         case ModelNotFound():
             return Failure(status=404, message=text, code="model_not_found", field="model")
+        case Forbidden():
+            return Failure(status=403, message=text, code="forbidden")
+        case NoSpace():
+            return Failure(status=507, message=text, code="insufficient_storage")
         case Unauthorized():
             return Failure(status=401, message=text, code="invalid_api_key")
         case TooLarge():
@@ -83,6 +104,12 @@ def failure(error: BaseException) -> Failure:
         case EngineFailed():
             message = text if text.startswith(STOPPED) else f"{STOPPED}: {text}"
             return Failure(status=500, message=message, code="engine_failed")
+        case AccessDenied():
+            return Failure(status=403, message=text, code="access_denied")
+        case FetchFailed():
+            return Failure(status=502, message=text, code="fetch_failed")
+        case ConversionFailed():
+            return Failure(status=500, message=text, code="conversion_failed")
         case RequestCancelled():
             return Failure(status=499, message=text)
         case _:

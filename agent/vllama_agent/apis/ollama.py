@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllama_agent.apis import fields, keep_alive, messages, options
-from vllama_agent.engines.base import GenerateRequest, Message
+from vllama_agent.apis.defaults import NONE, Defaults
+from vllama_agent.chat import go_templates
+from vllama_agent.engines.base import GenerateRequest
 from vllama_core.errors import InvalidRequest
 
 LEVELS = ("high", "medium", "low", "max")
@@ -32,31 +34,38 @@ class Call:
     """Whether the final object carries the token ids of prompt and answer."""
 
 
-def generate(body: dict[str, Any]) -> Call:
+def generate(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     """POST /api/generate.
 
+    :param defaults: what the model brings.
     :raises InvalidRequest: names the field.
     """
-    model = fields.text(body, "model") or ""
-    chosen = _common(body, model)
+    model = generate_model(body)
+    chosen = _common(body, model, defaults)
     if not fields.asks_nothing(body.get("images")):
         raise InvalidRequest(f"{fields.shown(model)} does not support vision; images are not yet supported", field="images")
     raw = fields.flag(body, "raw", False)
-    request = _generate_request(body, chosen, raw=raw)
+    request = _generate_request(body, chosen, defaults, raw=raw)
     return _call(body, model, chosen, request, gives_context=not raw)
 
 
-def chat(body: dict[str, Any]) -> Call:
+def chat(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     """POST /api/chat.
 
+    :param defaults: what the model brings.
     :raises InvalidRequest: names the field.
     """
     model = required_model(body)
-    chosen = _common(body, model)
-    turns = messages.ollama(body.get("messages"))
+    chosen = _common(body, model, defaults)
+    turns = defaults.chat(messages.ollama(body.get("messages")))
     limits = _limits(body, chosen)
-    request = GenerateRequest(messages=turns, **limits) if turns else None
+    request = GenerateRequest(messages=turns, template=defaults.template, **limits) if turns else None
     return _call(body, model, chosen, request, gives_context=False)
+
+
+def generate_model(body: dict[str, Any]) -> str:
+    """The `model` of /api/generate; an empty one is looked up too, and not found."""
+    return fields.text(body, "model") or ""
 
 
 def required_model(body: dict[str, Any]) -> str:
@@ -83,11 +92,11 @@ def require(capabilities: frozenset[str], call: Call, *, verb: str) -> None:
         raise InvalidRequest(f"{call.model} does not support insert", field="suffix")
 
 
-def _common(body: dict[str, Any], model: str) -> options.Options:
+def _common(body: dict[str, Any], model: str, defaults: Defaults) -> options.Options:
     fields.refuse_non_empty(body, "tools")
     _check_format(body)
     _check_think(body, model)
-    return options.parse(body.get("options"))
+    return options.parse(body.get("options"), defaults)
 
 
 def _call(body: dict[str, Any], model: str, chosen: options.Options, request: GenerateRequest | None, *, gives_context: bool) -> Call:
@@ -102,11 +111,11 @@ def _call(body: dict[str, Any], model: str, chosen: options.Options, request: Ge
     )
 
 
-def _generate_request(body: dict[str, Any], chosen: options.Options, *, raw: bool) -> GenerateRequest | None:
+def _generate_request(body: dict[str, Any], chosen: options.Options, defaults: Defaults, *, raw: bool) -> GenerateRequest | None:
     prompt = fields.text(body, "prompt")
     suffix = fields.text(body, "suffix")
     system = fields.text(body, "system")
-    template = fields.text(body, "template")
+    template = _jinja(fields.text(body, "template"))
     context = fields.token_ids(body["context"], "context") if body.get("context") is not None else ()
     if raw and (system or template or context):
         raise InvalidRequest("raw mode does not support template, system, or context", field="raw")
@@ -115,10 +124,16 @@ def _generate_request(body: dict[str, Any], chosen: options.Options, *, raw: boo
         return None
     if raw or suffix:
         return GenerateRequest(prompt=prompt, suffix=suffix or None, **limits)
-    turns: tuple[Message, ...] = (Message(role="user", content=prompt),)
-    if system:
-        turns = (Message(role="system", content=system), *turns)
-    return GenerateRequest(messages=turns, context=context, template=template or None, **limits)
+    turns = defaults.prompt(prompt, system=system, continued=bool(context))
+    return GenerateRequest(messages=turns, context=context, template=template or defaults.template, **limits)
+
+
+def _jinja(template: str | None) -> str | None:
+    """Ollama's clients send templates in Go's language."""
+    try:
+        return go_templates.to_jinja(template) if template and go_templates.is_go(template) else template
+    except go_templates.UnknownTemplate as error:
+        raise InvalidRequest(f"template: {error}", field="template") from None
 
 
 def _limits(body: dict[str, Any], chosen: options.Options) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vllama_agent.apis import fields, messages
+from vllama_agent.apis import fields, messages, options
+from vllama_agent.apis.defaults import NONE, Defaults
 from vllama_agent.engines.base import GenerateRequest, Sampling
 from vllama_core.errors import InvalidRequest, NotYet
 
@@ -32,12 +33,13 @@ class Call:
     """For /v1/completions: how many alternatives its log-probabilities list; None = no log-probabilities."""
 
 
-def chat(body: dict[str, Any]) -> Call:
+def chat(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     """POST /v1/chat/completions.
 
+    :param defaults: what the model brings.
     :raises InvalidRequest: names the field.
     """
-    model = _model(body)
+    model = required_model(body)
     _refuse_chat_extras(body)
     turns = messages.openai(body.get("messages"))
     if not turns:
@@ -47,19 +49,26 @@ def chat(body: dict[str, Any]) -> Call:
     if alternatives and not logprobs:
         raise InvalidRequest("top_logprobs needs logprobs to be true", field="top_logprobs")
     limit = fields.integer(body, "max_completion_tokens", low=1, high=2**31 - 1)
-    request = GenerateRequest(messages=turns, logprobs=logprobs, top_logprobs=alternatives, **_limits(body, limit))
+    request = GenerateRequest(
+        messages=defaults.chat(turns),
+        template=defaults.template,
+        logprobs=logprobs,
+        top_logprobs=alternatives,
+        **_limits(body, limit, defaults),
+    )
     return _call(body, model, (request,))
 
 
-def completions(body: dict[str, Any]) -> Call:
+def completions(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     """POST /v1/completions. Without `max_tokens` the answer may fill the window.
 
+    :param defaults: what the model brings; of it, a bare prompt takes the options only.
     :raises InvalidRequest: names the field.
     """
-    model = _model(body)
+    model = required_model(body)
     fields.refuse_non_empty(body, "echo")
     alternatives = fields.integer(body, "logprobs", low=0, high=MAX_ALTERNATIVES) if body.get("logprobs") is not False else None
-    common = _limits(body, None) | {"logprobs": alternatives is not None, "top_logprobs": alternatives or 0}
+    common = _limits(body, None, defaults) | {"logprobs": alternatives is not None, "top_logprobs": alternatives or 0}
     suffix = fields.text(body, "suffix") or None
     prompts = _prompts(body.get("prompt"))
     if suffix and any(isinstance(prompt, tuple) for prompt in prompts):
@@ -88,7 +97,11 @@ def require(capabilities: frozenset[str], call: Call) -> None:
         raise InvalidRequest(f"the model '{call.model}' does not support insert", field="suffix")
 
 
-def _model(body: dict[str, Any]) -> str:
+def required_model(body: dict[str, Any]) -> str:
+    """`model`.
+
+    :raises InvalidRequest: it is not there.
+    """
     model = fields.text(body, "model")
     if not model:
         raise InvalidRequest("model is required", field="model")
@@ -122,13 +135,22 @@ def _include_usage(value: Any) -> bool:
     return bool(wanted)
 
 
-def _limits(body: dict[str, Any], limit: int | None) -> dict[str, Any]:
+def _limits(body: dict[str, Any], limit: int | None, defaults: Defaults) -> dict[str, Any]:
     max_tokens = fields.integer(body, "max_tokens", low=1, high=2**31 - 1)
-    return {"sampling": _sampling(body), "stop": _stop(body.get("stop")), "max_tokens": limit or max_tokens}
+    brought = options.parse(None, defaults)
+    stop = _stop(body.get("stop")) if body.get("stop") is not None else brought.stop
+    return {
+        "sampling": _sampling(body, options.checked(defaults.parameters)),
+        "stop": stop,
+        "max_tokens": limit or max_tokens or brought.max_tokens,
+        "num_ctx": brought.num_ctx,
+    }
 
 
-def _sampling(body: dict[str, Any]) -> Sampling:
-    """OpenAI's defaults where it has any, Ollama's for what OpenAI does not name; vLLM's extra names are understood."""
+def _sampling(body: dict[str, Any], brought: dict[str, Any]) -> Sampling:
+    """OpenAI's defaults where it has any, Ollama's for what OpenAI does not name, then the model's own options, then the request's;
+    vLLM's extra names are understood.
+    """
     chosen = {
         "temperature": fields.number(body, "temperature", low=0),
         "top_p": fields.number(body, "top_p", low=0, high=1),
@@ -138,13 +160,15 @@ def _sampling(body: dict[str, Any]) -> Sampling:
         "repeat_penalty": fields.number(body, "repetition_penalty", low=1e-3),
     }
     given: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}
+    given |= {name: value for name, value in brought.items() if name in options.SAMPLING}
     given |= {name: float(value) for name, value in chosen.items() if value is not None}
+    asked = fields.integer(body, "seed", low=-(2**63), high=2**64)
     top_k = fields.integer(body, "top_k", low=-1, high=2**31 - 1)
     if top_k is not None:
         given["top_k"] = top_k
     return Sampling(
         **given,
-        seed=fields.seed(fields.integer(body, "seed", low=-(2**63), high=2**64)),
+        seed=fields.seed(brought.get("seed") if asked is None else asked),
         logit_bias=fields.logit_bias(body.get("logit_bias"), "logit_bias"),
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllama_agent.apis import fields
+from vllama_agent.apis.defaults import NONE, Defaults
 from vllama_agent.engines.base import Sampling
 from vllama_core.errors import InvalidRequest
 
@@ -76,34 +77,34 @@ class Options:
     """Names for X-Vllama-Ignored."""
 
 
-def parse(value: Any) -> Options:
-    """Check and translate.
+def parse(value: Any, defaults: Defaults = NONE) -> Options:
+    """Check and translate a request's options, over those of the model.
 
     :raises InvalidRequest: a known option has a wrong type or a forbidden value.
     """
-    if value is None:
-        return Options()
-    if not isinstance(value, dict):
+    if value is not None and not isinstance(value, dict):
         raise fields.wrong_type("options", "an object", value)
-    known, ignored = {}, []
-    for name, given in value.items():
-        option = TABLE.get(name)
-        if given is None:
-            continue
-        if option is not None:
-            known[name] = _check(name, option, value)
-        if option is None or not option.honoured:
-            ignored.append(name)
-    return _translate(known, header_names(ignored))
+    merged = defaults.options(value or {})
+    ignored = [name for name in merged if name not in TABLE or not TABLE[name].honoured]
+    return _translate(checked(merged), header_names(ignored))
 
 
-def _check(name: str, option: Option, options: dict[str, Any]) -> Any:
-    path = f"options.{name}"
+def checked(options: dict[str, Any], path: str = "options.") -> dict[str, Any]:
+    """The known options, with the types that they have for us.
+
+    :param path: what errors put before a name.
+    :raises InvalidRequest: one has a wrong type or a forbidden value.
+    """
+    return {name: _check(name, option, options, path) for name, option in TABLE.items() if options.get(name) is not None}
+
+
+def _check(name: str, option: Option, options: dict[str, Any], prefix: str) -> Any:
+    path = prefix + name
     match option.kind:
         case "int":
-            return int(fields.number(options, name, low=option.low, high=option.high, path="options.", kind="an integer") or 0)
+            return int(fields.number(options, name, low=option.low, high=option.high, path=prefix, kind="an integer") or 0)
         case "float":
-            return float(fields.number(options, name, low=option.low, high=option.high, path="options.") or 0)
+            return float(fields.number(options, name, low=option.low, high=option.high, path=prefix) or 0)
         case "strings":
             return tuple(s for s in fields.strings(options[name], path) if s)
         case "biases":

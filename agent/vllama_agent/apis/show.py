@@ -5,9 +5,14 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import orjson
+
+from vllama_core import modelfile as modelfiles
 from vllama_core.gguf import GgufHeader
+from vllama_core.modelfile import Modelfile
 
 REMOVED = ("general.name", "tokenizer.chat_template")
 LONG_ARRAY = 5
@@ -44,12 +49,37 @@ def tensor_objects(tensors: Any) -> list[dict[str, Any]]:
     return [{"name": tensor[0], "type": str(tensor[2]), "shape": list(tensor[1])} for tensor in tensors]
 
 
-def modelfile(name: str, path: str, template: str) -> str:
+def modelfile(artifact: Any, template: str) -> str:
     """A Modelfile that would make the same model."""
-    lines = [f"# Modelfile of {name}, made by vllama", f"FROM {path}"]
-    if template:
-        lines.append(f'TEMPLATE """{template}"""')
-    return "\n".join(lines) + "\n"
+    made = Modelfile(
+        base=tuple(str(path) for path in (*artifact.files, *((artifact.projector,) if artifact.projector else ()))),
+        adapters=tuple(str(path) for path in artifact.adapters),
+        template=template or None,
+        system=artifact.system,
+        license=artifact.license,
+        parameters={name: tuple(_written(item) for item in _items(value)) for name, value in artifact.parameters.items()},
+        messages=tuple((turn["role"], turn["content"]) for turn in artifact.messages),
+    )
+    name = artifact.name
+    head = f"# Modelfile of {name}, made by vllama. To make another model of it, replace FROM by this line:\n# FROM {name}\n\n"
+    return head + modelfiles.write(made)
+
+
+def parameters_text(parameters: dict[str, Any]) -> str:
+    """`parameters`: a line for each value, names padded to 30 columns, texts in quotation marks; clients parse it."""
+    return "\n".join(f"{name:<30} {_quoted(item)}" for name, value in parameters.items() for item in _items(value))
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else _written(value)
 
 
 def short_name(name: str) -> str:
@@ -60,16 +90,26 @@ def short_name(name: str) -> str:
 def show_object(artifact: Any, *, verbose: bool, capabilities: list[str]) -> dict[str, Any]:
     """The reply of /api/show; `model_info` is always there, empty keys are left out."""
     metadata, tensors = artifact.header.metadata, artifact.header.tensors
-    template = metadata.get("tokenizer.chat_template")
+    template = artifact.template or metadata.get("tokenizer.chat_template")
     template = template if isinstance(template, str) else ""
     reply = {
-        "license": artifact.license,
-        "modelfile": modelfile(artifact.name, str(artifact.files[0]), template),
+        "license": "\n".join(artifact.license),
+        "modelfile": modelfile(artifact, template),
+        "parameters": parameters_text(artifact.parameters),
         "template": template,
+        "system": artifact.system,
         "details": artifact.details(),
+        "messages": list(artifact.messages),
         "model_info": model_info(artifact.header, verbose=verbose),
+        "projector_info": projector_info(artifact, verbose=verbose),
         "tensors": tensor_objects(tensors) if verbose else None,
         "capabilities": capabilities,
         "modified_at": artifact.modified_at.astimezone().isoformat(timespec="microseconds"),
     }
     return {key: value for key, value in reply.items() if value or key == "model_info"}
+
+
+def projector_info(artifact: Any, *, verbose: bool) -> dict[str, Any] | None:
+    """The metadata of the projector's file; None: there is none."""
+    found = artifact.projector_header
+    return model_info(found, verbose=verbose) if found is not None else None

@@ -46,6 +46,19 @@ def _compiled(source: str) -> jinja2.Template:
     return _environment().from_string(source)
 
 
+def check(source: str) -> None:
+    """Whether a template can be compiled at all.
+
+    :raises TemplateError: it cannot; the text says where.
+    """
+    try:
+        _environment().parse(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"the chat template does not parse: line {error.lineno}: {error.message}") from None
+    except RecursionError:
+        raise TemplateError("the chat template does not parse: it is nested too deeply") from None
+
+
 def render(source: str | None, messages: Sequence[dict[str, Any]], *, bos: str, eos: str) -> str:
     """The prompt text for a chat, ready for the model's answer.
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, BinaryIO
 
 from vllama_core import address
 from vllama_core.errors import ConfigError, VllamaError
@@ -62,16 +62,43 @@ class Client:
         """A route's answer to a body."""
         return self.exchange("POST", path, body)[0]
 
+    def delete(self, path: str, body: Mapping[str, Any]) -> Any:
+        """A route's answer to a deletion."""
+        return self.exchange("DELETE", path, body)[0]
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the server has these bytes.
+
+        :param digest: with ``sha256:``.
+        """
+        with closing(self._connection()) as connection:
+            try:
+                self._send(connection, "HEAD", f"/api/blobs/{digest}", None)
+            except ServerError as error:
+                if error.status == 404:
+                    return False
+                raise
+        return True
+
+    def upload(self, digest: str, file: BinaryIO, size: int) -> None:
+        """Send a file's bytes.
+
+        :raises ServerError: they are not those of the digest, or there is no room for them.
+        """
+        with closing(self._connection()) as connection:
+            self._send(connection, "POST", f"/api/blobs/{digest}", file, {"Content-Length": str(size)})
+
     def exchange(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[Any, Mapping[str, str]]:
-        """An answer and its headers.
+        """An answer and its headers; None for an empty one.
 
         :raises NoServer: nothing answers there.
         :raises ServerError: it refused.
         """
         with closing(self._connection()) as connection:
-            response = self._send(connection, method, path, body)
+            response = self._send(connection, method, path, _encoded(body))
             try:
-                return json.loads(response.read()), dict(response.headers.items())
+                text = response.read()
+                return json.loads(text) if text else None, dict(response.headers.items())
             except (ValueError, http.client.HTTPException, OSError) as error:
                 raise NoServer(f"{self.url} answered with something that is no JSON; is it a vllama or Ollama server?") from error
 
@@ -82,7 +109,7 @@ class Client:
         :raises ServerError: it refused, before or in the middle.
         """
         with closing(self._connection()) as connection:
-            response = self._send(connection, "POST", path, body)
+            response = self._send(connection, "POST", path, _encoded(body))
             try:
                 for line in response:
                     if line.strip():
@@ -95,16 +122,21 @@ class Client:
         return kind(self._where.connectable, self._where.effective_port, timeout=CONNECT_SECONDS)
 
     def _send(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: Mapping[str, Any] | None
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None,
+        more: Mapping[str, str] | None = None,
     ) -> http.client.HTTPResponse:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        headers = {"Accept": "application/json", "Content-Type": "application/json", **(more or {})}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection.connect()
             # what is posted may load a model, and that is answered when it is loaded
             connection.sock.settimeout(ANSWER_SECONDS if method == "GET" else None)
-            connection.request(method, self._where.path + path, None if body is None else json.dumps(body), headers)
+            connection.request(method, self._where.path + path, body, headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or error or type(error).__name__
@@ -112,6 +144,10 @@ class Client:
         if response.status >= 400:
             raise _refusal(response)
         return response
+
+
+def _encoded(body: Mapping[str, Any] | None) -> bytes | None:
+    return None if body is None else json.dumps(body).encode()
 
 
 def _refusal(response: http.client.HTTPResponse) -> ServerError:

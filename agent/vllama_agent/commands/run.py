@@ -7,9 +7,11 @@ import os
 import sys
 from typing import Any
 
-from vllama_agent.commands import answer, client
+from vllama_agent.commands import answer, client, pull
 from vllama_core import durations
 from vllama_core.errors import ConfigError
+
+NOT_FOUND = 404
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -26,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Answer once where there is a prompt or standard input is no terminal; else chat."""
     keep_alive = _keep_alive(arguments.keepalive)
     server = client.from_environment()
+    _fetch_if_missing(server, arguments.model)
     words = list(arguments.prompt)
     if sys.stdin.isatty() and not words:
         from vllama_agent.commands.chat import Chat, terminal
@@ -41,6 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
         printer.show(piece.get("response", ""), piece)
     printer.end()
     return 0
+
+
+def _fetch_if_missing(server: client.Client, model: str) -> None:
+    """A model that the server has not is pulled first, as Ollama's command does it."""
+    try:
+        server.post("/api/show", {"model": model})
+    except client.ServerError as error:
+        if error.status != NOT_FOUND:
+            raise
+        pull.through(server, model)
 
 
 def _keep_alive(text: str | None) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import argparse
 import importlib.util
 import os
 import sys
+from dataclasses import replace
+from typing import Any
 
 from vllama_agent.commands import settings
-from vllama_core.config import AgentConfig
+from vllama_core.config import AgentConfig, LlamaCppConfig
 from vllama_core.errors import ConfigError
 
 EPILOG = "Environment variables do the same: VLLAMA_HOST, VLLAMA_KEEP_ALIVE … or Ollama's own; docs/configuration.md has them all."
@@ -41,11 +43,20 @@ def serve(config: AgentConfig) -> int:
     from vllama_agent.engines.base import Engine
     from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
     from vllama_agent.store import Artifact, Store
+    from vllama_agent.store.pull import sources_of
 
     def make_engine(artifact: Artifact) -> Engine:
-        return LlamaCppEngine(files=artifact.files, config=config.llama_cpp, load_timeout=config.load_timeout)
+        return LlamaCppEngine(files=artifact.files, config=_for(artifact, config.llama_cpp), load_timeout=config.load_timeout)
 
-    return server.run(config, store=Store(config.home), make_engine=make_engine)
+    return server.run(config, store=Store(config.home, config.stores), make_engine=make_engine, sources=sources_of(config))
+
+
+def _for(artifact: Any, config: LlamaCppConfig) -> LlamaCppConfig:
+    """The settings that a model is loaded with: its own num_ctx counts where --ctx-size was not said, as far as it was trained for it."""
+    asked = artifact.parameters.get("num_ctx")
+    if not asked or config.ctx_size is not None:
+        return config
+    return replace(config, ctx_size=min(asked, artifact.brief.context_length or asked))
 
 
 def _require_engine() -> None:

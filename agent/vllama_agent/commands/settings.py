@@ -74,8 +74,16 @@ SETTINGS = (
             parse=values.one_of("text", "json"), help="how log lines look (text)"),
     Setting(fields=("log_level",), variables=_both("DEBUG"), metavar="1", parse=values.log_level, help="1 = more log lines"),
     Setting(fields=("home",), variables=("VLLAMA_HOME",), metavar="FOLDER", parse=values.file, help="where models are kept (~/.vllama)"),
+    Setting(fields=("stores",), variables=("VLLAMA_STORES",), metavar="LIST", parse=values.paths,
+            help="further stores that are only read, with colons; a model that FOLDER lacks is looked up in them"),
+    Setting(fields=("gguf_publishers",), variables=("VLLAMA_GGUF_PUBLISHERS",), metavar="LIST", parse=values.words,
+            help="whose GGUF files are taken where a model's owner has none, with commas"),
+    Setting(fields=("ollama_registry",), variables=("VLLAMA_OLLAMA_REGISTRY",), metavar="URL", parse=values.web_address,
+            help="Ollama's registry, or a mirror of it"),
+    Setting(fields=("download_streams",), variables=("VLLAMA_DOWNLOAD_STREAMS", "OLLAMA_MAX_TRANSFER_STREAMS"),
+            parse=values.whole(least=1, most=64), help="requests at once for one file that is fetched (8)"),
     Setting(fields=("managed",), variables=("VLLAMA_MANAGED",), metavar="1", parse=values.yes,
-            help="an operator owns this agent: clients cannot unload pinned models"),
+            help="an operator owns this agent: clients cannot unload pinned models, nor change the store"),
     Setting(fields=("llama_cpp.ctx_size",), flag="--ctx-size", variables=_both("CONTEXT_LENGTH"),
             parse=values.whole(least=16, zero_is_default=True),
             help="most tokens of one request, prompt and answer (8192, or what the model was trained for if that is less)"),
@@ -141,15 +149,29 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Agent
         source, text = _given(setting, arguments, environment)
         if text is None:
             continue
-        try:
-            value = setting.parse(text)
-        except ValueError as error:
-            raise ConfigError(f"{source} is {text!r}: {error}") from None
+        value = _parsed(setting, source, text)
         for field in setting.fields:
             group, _, name = field.rpartition(".")
             if value is not None:
                 (engine if group else agent)[name] = value
     return AgentConfig(models=tuple(arguments.model), llama_cpp=LlamaCppConfig(**engine), **_with_address(agent))
+
+
+def one(field: str, environment: Mapping[str, str]) -> Any:
+    """The value of a single setting from its variables; None where none of them is set.
+
+    :raises ConfigError: names the variable, its value, and what is allowed.
+    """
+    [setting] = [row for row in SETTINGS if row.fields == (field,)]
+    source, text = _given(setting, argparse.Namespace(), environment)
+    return None if text is None else _parsed(setting, source, text)
+
+
+def _parsed(setting: Setting, source: str, text: str) -> Any:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{source} is {text!r}: {error}") from None
 
 
 def _given(setting: Setting, arguments: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, str | None]:

@@ -109,6 +109,18 @@ def file(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def web_address(text: str) -> str:
+    """The beginning of addresses, without a slash at its end."""
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("it must begin with https:// or http://")
+    return text.rstrip("/")
+
+
 def log_level(text: str) -> str:
     """OLLAMA_DEBUG: a boolean, or 2 for more."""
     return "debug" if yes(text) else "info"
+
+
+def paths(text: str) -> tuple[Path, ...]:
+    """Folders with colons between them."""
+    return tuple(Path(part).expanduser() for part in text.split(":") if part)

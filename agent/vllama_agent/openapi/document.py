@@ -17,7 +17,7 @@ from vllama_agent.openapi.schema import Schema, ref
 
 VERSION = "3.1.0"
 SCHEMAS: dict[str, Schema] = {**common.SCHEMAS, **ollama.SCHEMAS, **openai.SCHEMAS}
-JSON, TEXT, NDJSON, SSE = "application/json", "text/plain", "application/x-ndjson", "text/event-stream"
+JSON, TEXT, NDJSON, SSE, BYTES = "application/json", "text/plain", "application/x-ndjson", "text/event-stream", "application/octet-stream"
 PATTERN = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 """A path's parameter, as aiohttp writes it."""
 FULL = {Family.OLLAMA: 503, Family.OPENAI: 429, Family.ANTHROPIC: 529}
@@ -25,15 +25,18 @@ WORDS = {
     400: "The request cannot be honoured; the message names the field.",
     401: "The API key is missing or not known.",
     403: "The Host or Origin header is not allowed here; no body.",
-    404: "There is no such model.",
+    404: "There is no such model or blob.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     429: "The queue is full, or the server is shutting down.",
     500: "The engine died or cannot be loaded, or the agent has a defect.",
     501: "This route is not served by this version.",
+    502: "The place that the model comes from failed, or sent other bytes than it promised.",
     503: "The queue is full, or the server is shutting down.",
+    507: "The disk has too little room.",
     529: "The queue is full, or the server is shutting down.",
 }
+MANAGED = "The Host or Origin header is not allowed here (no body), or an operator owns this server's models, or the model's owner lets us not in."
 RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 ANSWER_HEADERS = {
     "X-Vllama-Ignored": {"schema": {"type": "string"}, "description": "Options that were not honoured, with commas."},
@@ -49,7 +52,11 @@ class Operation:
     :ivar body: schema of the request's JSON; None = no body is read.
     :ivar reply: schema of a JSON answer; None = text.
     :ivar chunk: (media type, schema of its pieces) where the answer may be a stream.
-    :ivar finds: a model is looked up.
+    :ivar upload: the request's body is bytes.
+    :ivar empty: statuses of success that have no body.
+    :ivar finds: a model or a blob is looked up.
+    :ivar changes: the store is changed.
+    :ivar fetches: other servers are asked.
     :ivar probe: needs no key, and is 503 with a reason where the answer is no.
     :ivar absent: answers 501 and nothing else.
     """
@@ -60,7 +67,11 @@ class Operation:
     body: str | None = None
     reply: str | None = None
     chunk: tuple[str, str] | None = None
+    upload: bool = False
+    empty: tuple[int, ...] = ()
     finds: bool = False
+    changes: bool = False
+    fetches: bool = False
     probe: bool = False
     absent: bool = False
 
@@ -73,7 +84,7 @@ def document(operations: Iterable[Operation], *, version: str) -> dict[str, Any]
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         methods = paths.setdefault(plain_path(operation.path), {})
-        methods[operation.method.lower()] = _operation(operation)
+        methods[operation.method.lower()] = _head(operation) if operation.method == "HEAD" else _operation(operation)
         if operation.method == "GET":
             methods["head"] = _head(operation)
     return {
@@ -106,13 +117,15 @@ def _operation(operation: Operation) -> dict[str, Any]:
         made["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters]
     if operation.body is not None:
         made["requestBody"] = {"required": True, "content": {JSON: {"schema": ref(operation.body)}}}
+    if operation.upload:
+        made["requestBody"] = {"required": True, "content": {BYTES: {}}}
     if operation.probe:
         made["security"] = []
     return made
 
 
 def _head(operation: Operation) -> dict[str, Any]:
-    """aiohttp answers HEAD wherever there is a GET: the same without a body."""
+    """Without bodies. aiohttp answers HEAD wherever there is a GET."""
     made = _operation(operation)
     bare = {status: {"description": response["description"]} for status, response in made["responses"].items()}
     return made | {"operationId": _identifier("HEAD", operation.path), "responses": bare}
@@ -136,11 +149,19 @@ def _responses(operation: Operation, family: Family) -> dict[str, Any]:
     else:
         refusals = [401, 403, 500]
         refusals += [404] * operation.finds
-        refusals += [400] * (operation.finds or operation.body is not None)
-        refusals += [408, 413] * (operation.body is not None)
-        refusals += [FULL[family]] * (operation.chunk is not None)
-    answers = {} if operation.absent else {"200": _answer(operation)}
-    return answers | {str(status): _refusal(status, family) for status in sorted(refusals)}
+        refusals += [400] * (operation.finds or operation.upload or operation.body is not None)
+        refusals += [408] * (operation.upload or operation.body is not None)
+        refusals += [413] * (operation.body is not None)
+        refusals += [FULL[family]] * (operation.changes or operation.chunk is not None)
+        refusals += [502] * operation.fetches
+        refusals += [507] * operation.changes
+    answers = {str(status): {"description": "No body."} for status in operation.empty}
+    if not (operation.absent or operation.empty):
+        answers["200"] = _answer(operation)
+    made = answers | {str(status): _refusal(status, family) for status in sorted(refusals)}
+    if operation.changes:
+        made["403"] = {"description": MANAGED, "content": {JSON: {"schema": ref(f"{family.value}Error")}}}
+    return made
 
 
 def _answer(operation: Operation) -> dict[str, Any]:
@@ -150,7 +171,8 @@ def _answer(operation: Operation) -> dict[str, Any]:
     if operation.chunk is not None:
         media_type, schema = operation.chunk
         answer["content"][media_type] = {"schema": ref(schema)}
-        answer["headers"] = ANSWER_HEADERS
+        if not operation.changes:
+            answer["headers"] = ANSWER_HEADERS
     return answer
 
 

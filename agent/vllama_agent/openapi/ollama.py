@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vllama_agent.apis import messages, ollama, options
+from vllama_agent.apis import manage, messages, ollama, options
 from vllama_agent.openapi.schema import (
     ARGUMENTS,
     BOOLEAN,
@@ -72,10 +72,17 @@ ANSWER: dict[str, Schema] = {
     "_debug_info": reply({"rendered_template": STRING}),
 }
 ALWAYS = ("model", "created_at", "done")
+DIGEST: Schema = {"type": "string", "pattern": "^sha256:[0-9a-fA-F]{64}$"}
+FILES: Schema = {"type": "object", "propertyNames": {"minLength": 1}, "additionalProperties": DIGEST}
+NAMED: dict[str, Schema] = {"model": optional(STRING), "name": optional(STRING, "The old spelling of model.")}
+HAS_NAME: Schema = {"anyOf": [{"required": [key], "properties": {key: {"type": "string", "minLength": 1}}} for key in NAMED]}
+BASES: dict[str, Schema] = {"from": {"type": "string", "minLength": 1}, "files": {"type": "object", "minProperties": 1}}
+HAS_BASE: Schema = {"oneOf": [{"required": [key], "properties": {key: schema}} for key, schema in BASES.items()]}
+OPTIONS: dict[str, Schema] = {name: _option(option) for name, option in options.TABLE.items()}
 MODEL: dict[str, Schema] = {"name": STRING, "model": STRING, "size": COUNT, "digest": STRING, "details": ref("Details")}
 
 SCHEMAS: dict[str, Schema] = {
-    "Options": record({name: _option(option) for name, option in options.TABLE.items()}, description="Defaults are Ollama's."),
+    "Options": record(OPTIONS, description="Defaults are Ollama's."),
     "TokenLogprob": reply(
         {
             "token": STRING,
@@ -145,22 +152,70 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Tags": reply({"models": listed(reply({**MODEL, "modified_at": TIME, "capabilities": STRINGS}))}),
     "Loaded": reply({"models": listed(reply({**MODEL, "expires_at": TIME, "size_vram": COUNT, "context_length": COUNT}))}),
-    "ShowRequest": {
-        **record({"model": optional(STRING), "name": optional(STRING, "The old spelling of model."), "verbose": optional(BOOLEAN)}),
-        "anyOf": [{"required": [key], "properties": {key: {"type": "string", "minLength": 1}}} for key in ("model", "name")],
-    },
+    "ShowRequest": record({**NAMED, "verbose": optional(BOOLEAN)}) | HAS_NAME,
     "ShowReply": record(
         {
             "license": STRING,
             "modelfile": STRING,
-            "template": STRING,
+            "parameters": {"type": "string", "description": "A line for each value: the name, spaces, the value."},
+            "template": {"type": "string", "description": "Jinja."},
+            "system": STRING,
+            "messages": listed(ref("Message")),
             "details": ref("Details"),
             "model_info": {"type": "object"},
+            "projector_info": {"type": "object"},
             "tensors": listed(reply({"name": STRING, "type": STRING, "shape": listed(COUNT)})),
             "capabilities": STRINGS,
             "modified_at": TIME,
         },
         required=["modelfile", "details", "model_info", "capabilities", "modified_at"],
+    ),
+    "PullRequest": record(
+        {**NAMED, "stream": optional({"type": "boolean", "default": True}), "insecure": optional(BOOLEAN, "Take http for https.")}
+    )
+    | HAS_NAME,
+    "CreateRequest": record(
+        {
+            **NAMED,
+            "from": optional(STRING, "A model to start from; it is fetched where it is not here."),
+            "files": optional(FILES, "Uploaded files by name: GGUF, or those of a Hugging Face model, which is converted."),
+            "adapters": optional(FILES, "LoRA adapters as GGUF. They are stored; a model that has one cannot be run yet."),
+            "template": optional(
+                {"type": "string", "maxLength": manage.LONGEST_TEMPLATE}, "Jinja, or a Go template that has an equal in Jinja."
+            ),
+            "system": optional(STRING),
+            "parameters": optional(ref("Parameters")),
+            "messages": optional(listed(ref("Message"))),
+            "license": {"type": ["string", "array", "null"], "items": STRING},
+            "quantize": optional(STRING, "Such as Q4_K_M."),
+            "quantization": optional(STRING, "The old spelling of quantize."),
+            "stream": optional({"type": "boolean", "default": True}),
+            **{name: nothing(name) for name in manage.UNSUPPORTED},
+        }
+    )
+    | {"allOf": [HAS_NAME, HAS_BASE]},
+    "Parameters": record(
+        {
+            **OPTIONS,
+            "stop": {"type": ["string", "array", "null"], "items": STRING},
+            **{name: {"description": "Of older versions; does nothing."} for name in sorted(manage.FORMER)},
+        },
+        description="Options that stand where a request has none.",
+    )
+    | {"additionalProperties": False},
+    "CopyRequest": record(
+        {"source": {"type": "string", "minLength": 1}, "destination": {"type": "string", "minLength": 1}}, required=["source", "destination"]
+    ),
+    "DeleteRequest": record(NAMED) | HAS_NAME,
+    "Success": reply({"status": {"const": "success"}}),
+    "ProgressLine": record(
+        {
+            "status": {"type": "string", "description": "The step; success is the last one."},
+            "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64}|sha1:[0-9a-f]{40})$"},
+            "total": COUNT,
+            "completed": COUNT,
+            "error": {"type": "string", "description": "Instead of a status: the work failed here."},
+        }
     ),
     "Version": reply({"version": {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"}}),
     "CloudStatus": reply({"cloud": reply({"disabled": {"const": True}, "source": STRING})}),

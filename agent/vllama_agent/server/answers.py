@@ -42,7 +42,7 @@ async def body_of(request: web.Request) -> dict[str, Any]:
 
 def capabilities(artifact: Artifact) -> frozenset[str]:
     """What a model's file says that it can do, so that a wrong request loads nothing. Whether it can fill in only an engine knows."""
-    return frozenset(show.capabilities(artifact.header.metadata)) | {"insert"}
+    return frozenset(show.capabilities(artifact.brief.metadata)) | {"insert"}
 
 
 class Watch:
@@ -75,10 +75,16 @@ async def engine_for(
 ) -> AsyncIterator[Engine]:
     """An engine that is ready, and a place in the house.
 
+    :raises InvalidRequest: the model has an adapter.
     :raises Busy: there is no place, or the server is leaving.
     :raises EngineFailed: the model cannot be loaded.
     """
     request[MODEL] = artifact.name
+    if artifact.adapters:
+        raise InvalidRequest(
+            f"{artifact.name} has a LoRA adapter, which this version of vllama stores but cannot apply yet; use the model it was made from",
+            field="model",
+        )
     with service.drain.working(), service.admission.admitted(artifact.name, answers):
         async with service.pool.use(artifact, keep_alive) as engine:
             yield engine

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiohttp import http_exceptions, web
@@ -18,6 +19,10 @@ from vllama_agent.limits import Admission
 from vllama_agent.pool import Pool, Store
 from vllama_agent.server import gate, routes
 from vllama_agent.server.service import Service
+from vllama_agent.store import pull
+from vllama_agent.store.layers import Layers
+from vllama_agent.store.library import Library
+from vllama_agent.store.pull import Sources
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError
 
@@ -42,18 +47,21 @@ http_log = logging.getLogger("vllama.http")
 http_log.addFilter(_WithoutBytes())
 
 
-def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine]) -> Service:
+def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine], sources: Sources | None = None) -> Service:
     """The agent's parts. Nothing runs yet.
 
+    :param sources: where models are fetched from; None = nowhere.
     :raises ConfigError: the keys cannot be read, or the network would find an open server.
     """
     return Service(
         config=config,
-        pool=Pool(store, make_engine, config),
+        pool=Pool(store, make_engine, config, find=None if sources is None else partial(pull.find, sources)),
         keys=auth.keys_of(config),
         origins=Origins(config.origins),
         admission=Admission(per_model=config.max_queue, total=config.max_queue_total),
         drain=Drain(),
+        library=Library(Layers(config.home, config.stores)),
+        sources=sources,
     )
 
 
@@ -78,7 +86,7 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     """The app on a socket; on the way out open answers get a moment for their last bytes, then engines are stopped.
 
     :raises ConfigError: the address cannot be bound.
-    :raises ModelNotFound: a model to pin is not there.
+    :raises ModelNotFound: a model to pin is not there, nor anywhere that models are fetched from.
     """
     runner = web.AppRunner(
         make_app(service),
@@ -93,7 +101,7 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     try:
         site = web.TCPSite(runner, host, port, backlog=BACKLOG)
         await _bind(site, host, port)
-        service.pool.pin(service.config.models)
+        await service.pool.fetch_and_pin(service.config.models)
         yield runner, site
     finally:
         await runner.cleanup()

@@ -16,6 +16,7 @@ from vllama_agent.drain import Drain
 from vllama_agent.engines.base import Engine
 from vllama_agent.pool import Store
 from vllama_agent.server.app import make_service, running
+from vllama_agent.store.pull import Sources
 from vllama_core.config import AgentConfig
 
 log = logging.getLogger(__name__)
@@ -24,19 +25,19 @@ TERMINAL_SECONDS = 5.0
 """Seconds that answers may take after Ctrl-C: somebody is waiting for the prompt."""
 
 
-def run(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine]) -> int:
+def run(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine], sources: Sources | None = None) -> int:
     """Serve any store by any engine, on uvloop and with logs set up; the exit status. Errors as `serve`."""
     logs.configure(config.log_format, config.log_level)
-    return uvloop.run(serve(config, store=store, make_engine=make_engine))
+    return uvloop.run(serve(config, store=store, make_engine=make_engine, sources=sources))
 
 
-async def serve(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine]) -> int:
+async def serve(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine], sources: Sources | None = None) -> int:
     """As `run`, in a loop that is there.
 
     :raises ConfigError: the address is taken, the keys cannot be read, or the network would find an open server.
     :raises ModelNotFound: a model to pin is not there.
     """
-    service = make_service(config, store=store, make_engine=make_engine)
+    service = make_service(config, store=store, make_engine=make_engine, sources=sources)
     signals = _signals(service.drain)
     async with running(service, host=config.host, port=config.port) as (runner, site):
         for address in runner.addresses:

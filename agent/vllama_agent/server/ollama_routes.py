@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from vllama_agent.apis import clock, fields, ollama, ollama_replies, show
+from vllama_agent.apis import clock, defaults, fields, ollama, ollama_replies, show
 from vllama_agent.engines.base import Engine, Generation, TokenLogprob
 from vllama_agent.pool import Artifact
 from vllama_agent.server import answers
@@ -28,24 +28,27 @@ def json_response(value: Any) -> web.Response:
 async def generate(request: web.Request) -> web.StreamResponse:
     """POST /api/generate."""
     started = time.perf_counter()
-    call = ollama.generate(await answers.body_of(request))
-    return await _Answer(request, call, started, verb="generate").make()
+    body = await answers.body_of(request)
+    artifact = request.app[SERVICE].pool.find(ollama.generate_model(body))
+    return await _Answer(request, ollama.generate(body, defaults.of(artifact)), artifact, started, verb="generate").make()
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
     """POST /api/chat."""
     started = time.perf_counter()
-    call = ollama.chat(await answers.body_of(request))
-    return await _Answer(request, call, started, verb="chat").make()
+    body = await answers.body_of(request)
+    artifact = request.app[SERVICE].pool.find(ollama.required_model(body))
+    return await _Answer(request, ollama.chat(body, defaults.of(artifact)), artifact, started, verb="chat").make()
 
 
 class _Answer:
     """One request of generate or chat on its way."""
 
-    def __init__(self, request: web.Request, call: ollama.Call, started: float, *, verb: str) -> None:
+    def __init__(self, request: web.Request, call: ollama.Call, artifact: Artifact, started: float, *, verb: str) -> None:
         self._request = request
         self._service = request.app[SERVICE]
         self._call = call
+        self._artifact = artifact
         self._started = started
         self._verb = verb
         self._reply = ollama_replies.Reply(call.model, chat=verb == "chat")
@@ -54,7 +57,7 @@ class _Answer:
         self._sender: Sender | None = None
 
     async def make(self) -> web.StreamResponse:
-        artifact = self._service.pool.find(self._call.model)
+        artifact = self._artifact
         if self._call.request is None and self._call.keep_alive == 0:
             self._service.pool.unload(artifact)
             return self._whole(self._reply.idle("unload"))
@@ -133,8 +136,9 @@ class _Answer:
 
 async def tags(request: web.Request) -> web.Response:
     """GET /api/tags."""
-    models = [_entry(artifact) | _tag_extras(artifact) for artifact in request.app[SERVICE].pool.models()]
-    return json_response({"models": models})
+    # in a thread: the first look at a store of many models reads their headers, for seconds
+    artifacts = await asyncio.to_thread(request.app[SERVICE].pool.models)
+    return json_response({"models": [_entry(artifact) | _tag_extras(artifact) for artifact in artifacts]})
 
 
 def _entry(artifact: Artifact) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def _tag_extras(artifact: Artifact) -> dict[str, Any]:
         "size": artifact.size,
         "digest": artifact.digest,
         "details": artifact.details(),
-        "capabilities": show.capabilities(artifact.header.metadata),
+        "capabilities": show.capabilities(artifact.brief.metadata),
     }
 
 
@@ -178,8 +182,9 @@ async def show_model(request: web.Request) -> web.Response:
         artifact = pool.find(asked)
     except ModelNotFound as error:
         raise ModelNotFound(show.short_name(asked), str(error).partition("not found: ")[2]) from None
-    loaded = next((r.engine.facts for r in pool.residents() if r.artifact.name == artifact.name), None)
-    capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.header.metadata)
+    resident = pool.resident_of(artifact)
+    loaded = resident.engine.facts if resident is not None else None
+    capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.brief.metadata)
     if verbose:
         # in a thread: it reads every array, and a vocabulary of 262,144 entries would hold up all running answers
         info = await asyncio.to_thread(show.show_object, artifact, verbose=True, capabilities=capabilities)

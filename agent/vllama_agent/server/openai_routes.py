@@ -10,9 +10,10 @@ from dataclasses import replace
 import orjson
 from aiohttp import web
 
-from vllama_agent.apis import openai, openai_replies
+from vllama_agent.apis import defaults, openai, openai_replies
 from vllama_agent.apis.openai_replies import Choice
 from vllama_agent.engines.base import Delta, Engine, GenerateRequest
+from vllama_agent.pool import Artifact
 from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.sender import Sender
@@ -25,19 +26,23 @@ BACKLOG = 64
 async def chat(request: web.Request) -> web.StreamResponse:
     """POST /v1/chat/completions."""
     started = time.perf_counter()
-    return await _Answer(request, openai.chat(await answers.body_of(request)), started, chat=True).make()
+    body = await answers.body_of(request)
+    artifact = request.app[SERVICE].pool.find(openai.required_model(body))
+    return await _Answer(request, openai.chat(body, defaults.of(artifact)), artifact, started, chat=True).make()
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
     """POST /v1/completions."""
     started = time.perf_counter()
-    return await _Answer(request, openai.completions(await answers.body_of(request)), started, chat=False).make()
+    body = await answers.body_of(request)
+    artifact = request.app[SERVICE].pool.find(openai.required_model(body))
+    return await _Answer(request, openai.completions(body, defaults.of(artifact)), artifact, started, chat=False).make()
 
 
 class _Answer:
     """One request on its way: as many generations as prompts times `n`, told apart by index."""
 
-    def __init__(self, request: web.Request, call: openai.Call, started: float, *, chat: bool) -> None:
+    def __init__(self, request: web.Request, call: openai.Call, artifact: Artifact, started: float, *, chat: bool) -> None:
         self._request = request
         self._service = request.app[SERVICE]
         self._call = call
@@ -46,14 +51,13 @@ class _Answer:
         self._wanted = [(prompt, _nth(request, turn)) for prompt, request in enumerate(call.requests) for turn in range(call.n)]
         self._choices = [Choice(prompt) for prompt, _ in self._wanted]
         self._sender: Sender | None = None
-        self._model = ""
+        self._artifact = artifact
+        self._model = artifact.name
 
     async def make(self) -> web.StreamResponse:
-        artifact = self._service.pool.find(self._call.model)
-        self._model = artifact.name
-        openai.require(answers.capabilities(artifact), self._call)
+        openai.require(answers.capabilities(self._artifact), self._call)
         try:
-            async with answers.engine_for(self._service, self._request, artifact, answers=len(self._wanted)) as engine:
+            async with answers.engine_for(self._service, self._request, self._artifact, answers=len(self._wanted)) as engine:
                 if engine.facts is not None:
                     openai.require(engine.facts.capabilities, self._call)
                 return await (self._streamed(engine) if self._call.stream else self._joined(engine))
@@ -163,9 +167,8 @@ def first_of(error: BaseException) -> BaseException:
 
 async def models(request: web.Request) -> web.Response:
     """GET /v1/models."""
-    entries = (
-        openai_replies.model(artifact.name, int(artifact.modified_at.timestamp())) for artifact in request.app[SERVICE].pool.models()
-    )
+    artifacts = await asyncio.to_thread(request.app[SERVICE].pool.models)
+    entries = (openai_replies.model(artifact.name, int(artifact.modified_at.timestamp())) for artifact in artifacts)
     return web.Response(body=openai_replies.models(entries), headers={"Content-Type": openai_replies.JSON})
 
 

@@ -12,17 +12,15 @@ from aiohttp import web
 
 from vllama_agent.apis.errors import NotHere
 from vllama_agent.openapi.document import NDJSON, SSE, Operation, document
-from vllama_agent.server import ollama_routes, openai_routes, probes
+from vllama_agent.server import blob_routes, create_routes, manage_routes, ollama_routes, openai_routes, probes, pull_routes
 from vllama_agent.server.gate import SERVICE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LATER = {
     "POST": (
-        "/api/embed /api/embeddings /api/pull /api/create /api/copy /api/blobs/{digest} "
+        "/api/embed /api/embeddings "
         "/v1/embeddings /v1/responses /v1/messages /v1/messages/count_tokens /v1/rerank /v1/audio/transcriptions /tokenize /detokenize"
     ),
-    "HEAD": "/api/blobs/{digest}",
-    "DELETE": "/api/delete",
 }
 NEVER = {
     "POST": "/api/push /api/me /api/signout /api/experimental/web_search /api/experimental/web_fetch",
@@ -81,6 +79,15 @@ ROUTES: tuple[Route, ...] = (
          body="GenerateRequest", reply="GenerateReply", chunk=(NDJSON, "GenerateReply"), finds=True),
     _row("POST", "/api/chat", ollama_routes.chat, "Answer a chat",
          body="ChatRequest", reply="ChatReply", chunk=(NDJSON, "ChatReply"), finds=True),
+    _row("POST", "/api/pull", pull_routes.pull, "Fetch a model",
+         body="PullRequest", reply="Success", chunk=(NDJSON, "ProgressLine"), finds=True, changes=True, fetches=True),
+    _row("POST", "/api/create", create_routes.create, "Make a model of another one or of uploaded files",
+         body="CreateRequest", reply="Success", chunk=(NDJSON, "ProgressLine"), finds=True, changes=True, fetches=True),
+    _row("POST", "/api/copy", manage_routes.copy, "Give a model another name", body="CopyRequest", empty=(200,), finds=True, changes=True),
+    _row("DELETE", "/api/delete", manage_routes.delete, "Delete a model", body="DeleteRequest", empty=(200,), finds=True, changes=True),
+    _row("HEAD", "/api/blobs/{digest}", blob_routes.exists, "Are these bytes here?", empty=(200,), finds=True),
+    _row("POST", "/api/blobs/{digest}", blob_routes.store, "Upload bytes for /api/create: 201 = stored, 200 = they were here",
+         upload=True, empty=(200, 201), changes=True),
     _row("GET", "/v1/models", openai_routes.models, "List the models", reply="Models"),
     _row("GET", "/v1/models/{id:.+}", openai_routes.model, "One model", reply="Model", finds=True),
     _row("POST", "/v1/chat/completions", openai_routes.chat, "Answer a chat",

@@ -14,6 +14,8 @@ from vllama_agent.engines.base import EngineStats
 from vllama_agent.limits import Admission
 from vllama_agent.metrics import Metrics
 from vllama_agent.pool import Pool
+from vllama_agent.store.library import Library
+from vllama_agent.store.pull import Sources
 from vllama_core.config import AgentConfig
 
 
@@ -52,6 +54,9 @@ class Service:
     origins: Origins
     admission: Admission
     drain: Drain
+    library: Library
+    sources: Sources | None
+    """Where models are fetched from; None = nowhere."""
     version: str = field(default_factory=own_version)
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.time)

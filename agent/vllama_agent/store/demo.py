@@ -27,11 +27,20 @@ def ensure(home: Path) -> None:
         if not manifests.blob(home, SHA256).is_file():
             _assemble(manifests.blob(home, SHA256))
         if not manifests.path_of(home, NAME).is_file():
-            manifests.write(home, manifests.Manifest(name=NAME, digests=(SHA256,), size=SIZE, license=LICENSE))
+            manifests.write(home, _manifest())
     except OSError as error:
         raise ConfigError(
             f"{DEMO_MODEL} cannot be written to {home}: {error.strerror or error}; VLLAMA_HOME names another place"
         ) from error
+
+
+def _manifest() -> manifests.Manifest:
+    return manifests.Manifest(
+        name=NAME,
+        files=(manifests.FileRef(digest=SHA256, size=SIZE, name=f"{NAME.model}-{NAME.tag}.gguf"),),
+        source=manifests.Source(kind="demo", ref=PACKAGE, quantization="Q4_K_M"),
+        license=(LICENSE,),
+    )
 
 
 def _assemble(target: Path) -> None:

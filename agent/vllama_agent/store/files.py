@@ -85,7 +85,7 @@ def artifact_of(files: Sequence[Path], *, name: str) -> Artifact:
             digest=fingerprint(files),
             size=sum(stat.st_size for stat in stats),
             modified_at=datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC),
-            license=license_id if isinstance(license_id, str) else None,
+            license=(license_id,) if isinstance(license_id, str) else (),
         )
     except OSError as error:
         raise ConfigError(f"{error.filename or files[0]}: {error.strerror or error}") from error

@@ -6,11 +6,14 @@ Names come from clients, paths never do: only `resolve`, which `serve --model` c
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vllama_agent.store import demo, files, manifests
+from vllama_agent.store import briefs, demo, files, manifests
 from vllama_agent.store.artifact import Artifact
+from vllama_agent.store.layers import Layers
+from vllama_agent.store.manifests import Manifest
 from vllama_core import modelref
 from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound
 from vllama_core.gguf import GgufError
@@ -20,19 +23,22 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """The models under `home`, and the files that `resolve` was given.
+    """The models under `home` and in the stores below it, and the files that `resolve` was given.
 
     :param home: `$VLLAMA_HOME`; need not exist.
+    :param below: read-only stores, see `layers.Layers`.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, below: tuple[Path, ...] = ()) -> None:
         self.home = home
+        self.layers = Layers(home, below)
         self._files: dict[str, Artifact] = {}
+        self._told: dict[Path, str] = {}
         self._read: dict[Path, tuple[tuple[int, int], Artifact]] = {}
 
     def models(self) -> list[Artifact]:
         """All of them, newest first. What cannot be read is left out, with a line in the log."""
-        stored = {_key(artifact.name): artifact for artifact in map(self._stored, manifests.paths(self.home)) if artifact}
+        stored = {_key(artifact.name): artifact for artifact in map(self._stored, self.layers.paths()) if artifact}
         return sorted((stored | self._files).values(), key=lambda artifact: artifact.modified_at, reverse=True)
 
     def find(self, name: str) -> Artifact:
@@ -44,7 +50,8 @@ class Store:
         parsed = ModelName.parse(name)
         if parsed is None:
             raise InvalidRequest("invalid model name", field="model")
-        found = self._files.get(parsed.key) or self._stored(manifests.path_of(self.home, parsed))
+        path = self.layers.path_of(parsed)
+        found = self._files.get(parsed.key) or (self._stored(path) if path is not None else None)
         if found is None:
             raise ModelNotFound(name)
         return found
@@ -62,9 +69,9 @@ class Store:
         if parsed.name.key == demo.NAME.key:
             demo.ensure(self.home)
         try:
-            return self.find(ref)
+            return self.find(parsed.name.display)
         except ModelNotFound:
-            hint = f"this version of vllama does not fetch models; {modelref.WHAT_CAN_BE_GIVEN}"
+            hint = f"it is not here; `vllama pull {ref}` fetches it"
             if Path(ref).exists():
                 hint = f"there is a file or folder of that name; to mean it, write ./{ref}"
             raise ModelNotFound(ref, hint) from None
@@ -87,7 +94,7 @@ class Store:
             return None
         stamp = (stat.st_mtime_ns, stat.st_ino)
         known = self._read.get(path)
-        if known is not None and known[0] == stamp and all(file.is_file() for file in known[1].files):
+        if known is not None and known[0] == stamp and all(file.is_file() for file in known[1].weights):
             return known[1]
         artifact = self._load(path, stat.st_mtime)
         if artifact is not None:
@@ -95,23 +102,56 @@ class Store:
         return artifact
 
     def _load(self, path: Path, modified: float) -> Artifact | None:
-        manifest = manifests.read(path)
-        if manifest is None:
-            return None
-        artifact = Artifact(
-            name=manifest.name.display,
-            files=tuple(manifests.blob(self.home, digest) for digest in manifest.digests),
-            digest=manifest.digests[0],
-            size=manifest.size,
-            modified_at=datetime.fromtimestamp(modified, UTC),
-            license=manifest.license,
-        )
         try:
-            artifact.header  # noqa: B018  whoever lists models reads it next, and must not fail
-        except (OSError, GgufError) as error:
-            log.warning("%s cannot be used (%s); it is left out", artifact.name, error)
+            manifest = manifests.load(path)
+            artifact = artifact_of(manifests.home_of(path), manifest, modified)
+            _check_sizes(artifact, manifest)
+            brief = briefs.read(self.home, manifest.files[0].digest, artifact.files[0])
+        except (OSError, GgufError, ValueError) as error:
+            self._tell(path, f"{error}")
             return None
-        return artifact
+        self._told.pop(path, None)
+        return replace(artifact, kept_brief=brief)
+
+    def _tell(self, path: Path, problem: str) -> None:
+        """Once: clients ask for the list every few seconds."""
+        if self._told.get(path) != problem:
+            self._told[path] = problem
+            log.warning("a stored model cannot be used and is left out: %s", problem, extra={"manifest": str(path)})
+
+
+def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:
+    """A manifest's model.
+
+    :param modified: seconds since the epoch.
+    """
+    return Artifact(
+        name=manifest.name.display,
+        files=tuple(manifests.located(home, file) for file in manifest.files),
+        digest=manifest.digest,
+        size=manifest.size,
+        modified_at=datetime.fromtimestamp(modified, UTC),
+        projector=manifests.located(home, manifest.projector) if manifest.projector else None,
+        adapters=tuple(manifests.located(home, file) for file in manifest.adapters),
+        license=manifest.license,
+        template=manifest.template,
+        system=manifest.system,
+        parameters=manifest.parameters,
+        messages=manifest.messages,
+        parent=manifest.source.ref if manifest.source.kind == "created" else "",
+    )
+
+
+def _check_sizes(artifact: Artifact, manifest: Manifest) -> None:
+    """Files that were cut off or replaced are told when they are listed, not by a request.
+
+    :raises GgufError: a file has another size than its manifest says.
+    :raises OSError: a file is not there.
+    """
+    for path, file in zip(artifact.weights, manifest.all_files, strict=True):
+        size = path.stat().st_size
+        if size != file.size:
+            raise GgufError(f"{path} has {size} bytes and should have {file.size}; `vllama verify` tells more")
 
 
 def _key(name: str) -> str:

@@ -7,7 +7,6 @@ so exactly one version is accepted. A GGML_ASSERT ends the process: callers keep
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ import llama_cpp.llama_cpp as C
 import numpy as np
 import numpy.typing as npt
 
+from vllama_agent.engines.llama_cpp import version
 from vllama_core.config import LlamaCppConfig
 from vllama_core.errors import EngineFailed
 
-PINNED = "0.3.36"
 MAX_SEQUENCES = 256
 """LLAMA_MAX_SEQ: sequence ids that a unified KV cache accepts, whatever n_seq_max says."""
 RECURRENT_SEQUENCES = 16
@@ -42,20 +41,10 @@ LogSink = Callable[[str], None]
 _log_callback: Any = None  # ctypes keeps no reference to a callback: this one does
 
 
-def check_version() -> None:
-    """Refuse any other llama-cpp-python than the pinned one.
-
-    :raises EngineFailed: another version is installed.
-    """
-    found = importlib.metadata.version("llama-cpp-python")
-    if found != PINNED:
-        raise EngineFailed(f"llama-cpp-python {found} is installed, this version of vllama needs exactly {PINNED}")
-
-
 def start(log: LogSink) -> None:
     """Initialise the backend once per process; libllama's warnings and errors go to `log`, the rest nowhere."""
     global _log_callback
-    check_version()
+    version.check()
 
     @C.llama_log_callback  # type: ignore[untyped-decorator]
     def on_log(level: int, text: bytes, _data: object) -> None:
@@ -88,8 +77,9 @@ class Model:
         if config.tensor_split:
             split = (ctypes.c_float * C.llama_max_devices())(*config.tensor_split)
             params.tensor_split = split
-        # libllama finds the other files of a split set by their names, from the first one
-        self.handle = C.llama_model_load_from_file(str(files[0]).encode(), params)
+        # all files by their paths: blobs do not bear the names by which libllama would find the others
+        paths = (ctypes.c_char_p * len(files))(*(str(file).encode() for file in files))
+        self.handle = C.llama_model_load_from_splits(paths, len(files), params)
         if not self.handle:
             raise EngineFailed(f"llama.cpp cannot load {files[0].name}; the lines above say why")
         self.vocab = C.llama_model_get_vocab(self.handle)

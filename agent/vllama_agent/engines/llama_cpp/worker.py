@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vllama_agent.engines.base import Sampling
-from vllama_agent.engines.llama_cpp import lib, sampling, wire
+from vllama_agent.engines.llama_cpp import lib, sampling, version, wire
 from vllama_agent.engines.llama_cpp.costs import RowShape, StepCosts
 from vllama_agent.engines.llama_cpp.frames import FrameSocket, run_child
 from vllama_agent.engines.llama_cpp.prefix_cache import Cache, PrefixCache
@@ -211,7 +211,7 @@ class Worker:
         return {
             "t": "hello",
             "protocol": wire.PROTOCOL,
-            "version": lib.PINNED,
+            "version": version.PINNED,
             "context_length": self._context_length,
             "trained_context": self._model.trained_context,
             "kv_cells": self._cells,

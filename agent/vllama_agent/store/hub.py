@@ -1,0 +1,230 @@
+"""The Hugging Face hub: what a repository holds, and the shared cache in its own layout. Bytes are fetched elsewhere.
+
+`huggingface_hub` finds tokens (HF_TOKEN, `hf auth login`), the endpoint (HF_ENDPOINT), the cache (HF_HOME, HF_HUB_CACHE) and whether
+the network may be used (HF_HUB_OFFLINE). It is imported on first use: listing models does not need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from vllama_agent.store.download import Wanted
+from vllama_agent.store.transfer import Origin
+from vllama_core.errors import AccessDenied, FetchFailed
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
+ANSWER_SECONDS = 20.0
+"""For one question about a repository."""
+ATTEMPTS = 3
+PAUSE_SECONDS = 1.0
+"""Before the second attempt; doubled each time. A hub that asks for more is not waited for: a person looks on."""
+MAIN = "main"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class NotOnHub(FetchFailed):
+    """There is no such repository, or none that may be seen; another one may exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository.
+
+    :ivar checksum: sha256 of large files, git's blob hash of small ones; the blob's name in the cache.
+    """
+
+    path: str
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A repository at one commit.
+
+    :ivar name: ``owner/name``, spelled as the hub has it.
+    :ivar revision: the branch, tag or commit that was asked for.
+    :ivar license: the word of its model card; empty where there is none.
+    """
+
+    name: str
+    revision: str
+    commit: str
+    files: Mapping[str, RemoteFile]
+    license: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """A hub and its cache.
+
+    :ivar cache: the folder that all tools of this user share.
+    :ivar offline: only what is in the cache can be had.
+    """
+
+    endpoint: str
+    cache: Path
+    token: str | None = field(default=None, repr=False)
+    offline: bool = False
+
+    @classmethod
+    def from_environment(cls) -> Hub:
+        """As huggingface_hub reads it."""
+        from huggingface_hub import constants, get_token
+
+        return cls(endpoint=constants.ENDPOINT, cache=Path(constants.HF_HUB_CACHE), token=get_token(), offline=constants.is_offline_mode())
+
+    async def repository(self, name: str, revision: str | None = None) -> Repository:
+        """What a repository holds.
+
+        :raises NotOnHub: there is none, or it has no such revision.
+        :raises AccessDenied: it is gated, or the token is not good.
+        :raises FetchFailed: the hub cannot be asked.
+        """
+        if self.offline:
+            return await asyncio.to_thread(self._cached, name, revision or MAIN)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS + 5):  # the library's own limit comes first
+                    info = await asyncio.to_thread(self._ask, name, revision)
+                return _repository(info, name, revision or MAIN)
+            except (_Busy, TimeoutError) as error:
+                if attempt == ATTEMPTS:
+                    why = str(error) or f"no answer within {ANSWER_SECONDS:g} seconds"
+                    raise FetchFailed(f"the hub at {self.endpoint} cannot be asked about {name}: {why}") from error
+                await asyncio.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+        raise AssertionError("the loop returns or raises")
+
+    def _ask(self, name: str, revision: str | None) -> ModelInfo:
+        """Blocks. Errors of the library become ours, which hold no header and no token."""
+        from huggingface_hub import HfApi, errors
+
+        try:
+            api = HfApi(endpoint=self.endpoint, token=self.token or False, library_name="vllama")
+            return api.model_info(name, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
+        except errors.GatedRepoError:
+            raise AccessDenied(self.denied(name)) from None
+        except errors.RepositoryNotFoundError:
+            seen = "with this token" if self.token else "without a token"
+            raise NotOnHub(f"{name} is not on the hub, or cannot be seen {seen}") from None
+        except errors.RevisionNotFoundError:
+            raise NotOnHub(f"{name} has no revision {revision}") from None
+        except errors.HFValidationError:
+            raise NotOnHub(f"{name} is no name of a repository") from None
+        except errors.HfHubHTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status in (401, 403):
+                raise AccessDenied(self.denied(name)) from None
+            if status == 429 or status >= 500:
+                raise _Busy(f"HTTP {status}") from None
+            raise FetchFailed(f"the hub at {self.endpoint} answers HTTP {status} about {name}") from None
+        except errors.OfflineModeIsEnabled:
+            raise FetchFailed("HF_HUB_OFFLINE is set: the hub cannot be asked") from None
+        except Exception as error:  # what its HTTP library raises is no part of its interface
+            raise _Busy(type(error).__name__) from error
+
+    def denied(self, name: str) -> str:
+        """What to do where access is refused."""
+        token = "the token that is used has no access" if self.token else "no token is set"
+        return (
+            f"{name} is gated or private, and {token}: accept its terms at {self.endpoint}/{name}, then set HF_TOKEN, "
+            "or run `hf auth login`, with a token of that account"
+        )
+
+    def folder(self, name: str) -> Path:
+        """A repository's folder in the cache."""
+        return self.cache / f"models--{name.replace('/', '--')}"
+
+    def pointer(self, repository: Repository, file: RemoteFile) -> Path:
+        """Where a file has its name in the cache."""
+        return self.folder(repository.name) / "snapshots" / repository.commit / file.path
+
+    def wanted(self, repository: Repository, file: RemoteFile) -> Wanted:
+        """A file as a download into the cache."""
+        path = quote(file.path)
+        folder = self.folder(repository.name)
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        url = f"{self.endpoint}/{repository.name}/resolve/{repository.commit}/{path}"
+        return Wanted(
+            target=folder / "blobs" / file.checksum,
+            partials=folder / ".vllama",
+            origin=Origin(url, headers, denied=self.denied(repository.name)),
+            checksum=file.checksum,
+            size=file.size,
+            pointer=self.pointer(repository, file),
+        )
+
+    def link(self, repository: Repository, file: RemoteFile) -> Path:
+        """Give a downloaded file its name in the cache, as every other tool looks for it; the path.
+
+        https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+        """
+        folder = self.folder(repository.name)
+        pointer = self.pointer(repository, file)
+        blob = folder / "blobs" / file.checksum
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        if not pointer.exists():
+            scratch = pointer.with_name(f".{pointer.name}.{os.getpid()}")
+            scratch.unlink(missing_ok=True)
+            try:
+                scratch.symlink_to(os.path.relpath(blob, pointer.parent))
+                os.replace(scratch, pointer)
+            except OSError:  # a file system without symbolic links holds the file under its name, and the other tools know that
+                os.replace(blob, pointer)
+        if not _COMMIT.fullmatch(repository.revision):
+            self._refer(folder / "refs" / repository.revision, repository.commit)
+        return pointer
+
+    def _refer(self, ref: Path, commit: str) -> None:
+        if ref.is_file() and ref.read_text() == commit:
+            return
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        scratch = ref.with_name(f".{ref.name}.{os.getpid()}")
+        scratch.write_text(commit)
+        os.replace(scratch, ref)
+
+    def _cached(self, name: str, revision: str) -> Repository:
+        """What the cache holds of a repository."""
+        folder = self.folder(name)
+        try:
+            commit = revision if _COMMIT.fullmatch(revision) else (folder / "refs" / revision).read_text().strip()
+            root = folder / "snapshots" / commit
+            found = [path for path in root.rglob("*") if path.is_file()]
+        except OSError:
+            found, commit, root = [], "", folder
+        if not found:
+            raise NotOnHub(f"HF_HUB_OFFLINE is set, and {self.cache} has no {name} at {revision}")
+        files = [RemoteFile(str(path.relative_to(root)), path.stat().st_size, path.resolve().name) for path in found]
+        return Repository(name=name, revision=revision, commit=commit, files={file.path: file for file in files})
+
+
+class _Busy(Exception):
+    """Another attempt may succeed."""
+
+
+def _repository(info: Any, name: str, revision: str) -> Repository:
+    """From the library's object, whose fields are optional because other questions leave them out."""
+    files = {}
+    for sibling in info.siblings or ():
+        checksum = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
+        inside = not sibling.rfilename.startswith("/") and ".." not in Path(sibling.rfilename).parts
+        if sibling.size is None or not _CHECKSUM.fullmatch(checksum or "") or not inside:
+            raise FetchFailed(f"the hub's answer about {name} cannot be used: {sibling.rfilename!r} has no checksum, no size or no place")
+        files[sibling.rfilename] = RemoteFile(sibling.rfilename, sibling.size, checksum)
+    if not _COMMIT.fullmatch(info.sha or ""):
+        raise FetchFailed(f"the hub's answer about {name} cannot be used: it names no commit")
+    card = getattr(info, "card_data", None)
+    license_word = card.get("license") if card is not None else None
+    return Repository(
+        name=info.id, revision=revision, commit=info.sha, files=files, license=license_word if isinstance(license_word, str) else ""
+    )

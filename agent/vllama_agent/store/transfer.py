@@ -1,0 +1,291 @@
+"""Bytes by ranged requests, several at once, into a partial file.
+
+A cut, a stall or an overloaded source costs a pause and a new request for what is missing, never bytes that are here. Knows nothing
+of hubs: a source is an address with headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import aiohttp
+
+from vllama_agent.store.partial import Partial
+from vllama_agent.store.ranges import Range
+from vllama_agent.store.waiting import to_the_end
+from vllama_core import human
+from vllama_core.errors import AccessDenied, FetchFailed, NoSpace
+
+STREAMS = 8
+"""Requests at once for one file: one stream seldom fills a fast line, more make sources refuse."""
+WRITE_BYTES = 256 << 10
+"""Gathered before a write; the most that a stream loses when the process is killed."""
+SYNC_BYTES = 64 << 20
+"""Between two syncs of the disk; the most, roughly, that a power cut costs."""
+SMALLEST_SEGMENT, LARGEST_SEGMENT = 8 << 20, 128 << 20
+"""Bytes of one request: large enough that a request's round trips do not count, small enough that all streams end together."""
+CONNECT_SECONDS = 15.0
+STALL_SECONDS = 30.0
+"""Without a byte until a stream counts as dead, as Ollama has it."""
+ATTEMPTS = 6
+"""Failures in a row, none of them after new bytes, until a transfer is given up."""
+FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
+"""Seconds between attempts; doubled each time."""
+LONGEST_ASKED_PAUSE = 300.0
+"""Seconds; a source that asks for more has closed for today, and that is told instead of waited for."""
+T = TypeVar("T")
+REFUSED = frozenset({401, 403})
+GONE = frozenset({404, 410})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a file's bytes come from.
+
+    :ivar headers: may hold a token: sent to this address only, never to where it redirects.
+    :ivar denied: what is said when access is refused.
+    :ivar etag: of the file as it was when it was looked at: parts of another one are not mixed in.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    denied: str = "access is refused"
+    etag: str = ""
+
+    @property
+    def shown(self) -> str:
+        """For errors: without a query, which may hold a signature."""
+        return self.url.partition("?")[0]
+
+
+class _Again(Exception):
+    """This attempt failed; another may succeed.
+
+    :ivar pause: seconds that the source asks for.
+    """
+
+    def __init__(self, why: str, pause: float = 0.0) -> None:
+        super().__init__(why)
+        self.pause = pause
+
+
+class _NoRanges(Exception):
+    """The source ignores Range: it can only be read from the beginning, in one stream."""
+
+
+class Transfer:
+    """One file's missing bytes, on their way.
+
+    :param on_bytes: called with the bytes that are here, after each write.
+    :param unit: scales pauses; tests make them short.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        origin: Origin,
+        partial: Partial,
+        *,
+        on_bytes: Callable[[int], None],
+        streams: int = STREAMS,
+        unit: float = 1.0,
+    ) -> None:
+        self._session = session
+        self._origin = origin
+        self._partial = partial
+        self._on_bytes = on_bytes
+        self._unit = unit
+        self._segments = segments(partial.missing(), streams)
+        self._streams = max(1, min(streams, len(self._segments)))
+        self._failures = 0
+        self._unsynced = 0
+        self._syncing = False
+        self._direct: str | None = None
+        self._ranged = True
+        self._arrived = asyncio.Event()
+        self._threads = ThreadPoolExecutor(streams + 2, thread_name_prefix="download")
+
+    async def run(self) -> str:
+        """Fetch everything that is missing; the file's checksum.
+
+        :raises FetchFailed: the source does not give the bytes.
+        :raises NoSpace: there is no room.
+        """
+        try:
+            try:
+                return await self._all()
+            except* _NoRanges:
+                self._ranged, self._streams, self._segments = False, 1, [(0, self._partial.size)]
+            return await self._all()
+        except BaseExceptionGroup as group:
+            raise self._told(group) from None
+        finally:
+            await to_the_end(asyncio.to_thread(self._threads.shutdown))
+
+    async def _all(self) -> str:
+        async with asyncio.TaskGroup() as tasks:
+            hashing = tasks.create_task(self._hash(), name="hash")
+            for number in range(self._streams):
+                tasks.create_task(self._stream(), name=f"stream {number}")
+        return hashing.result()
+
+    async def _hash(self) -> str:
+        """Follow the bytes. The event is cleared before looking, so that none that arrives meanwhile goes unseen."""
+        while True:
+            self._arrived.clear()
+            hashed, there = await self._in_thread(self._partial.hash_on)
+            if hashed == self._partial.size:
+                return self._partial.checksum()
+            if hashed == there:
+                await self._arrived.wait()
+
+    async def _stream(self) -> None:
+        while self._segments:
+            at, end = self._segments.pop(0)
+            try:
+                await self._fetch(at, end)
+            except _Again as again:
+                await self._pause(again)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                await self._pause(_Again(str(error) or type(error).__name__))
+
+    async def _fetch(self, start: int, end: int) -> None:
+        """One request. What has not come is put back into the queue, whatever ends it."""
+        buffer, at = bytearray(), start
+        try:
+            async with self._request(start, end) as response:
+                self._check(response, start)
+                async for chunk in response.content.iter_any():
+                    buffer += chunk[: end - at - len(buffer)]
+                    if len(buffer) >= WRITE_BYTES or at + len(buffer) == end:
+                        data, offset, buffer, at = buffer, at, bytearray(), at + len(buffer)
+                        await self._write(offset, data)
+                    if at == end:
+                        return
+            if at < end:
+                raise _Again("the source ended the answer too early")
+        finally:
+            if buffer:
+                self._partial.write(at, buffer)  # at most WRITE_BYTES: quicker than a thread when everything is being cancelled
+                at += len(buffer)
+            if at < end:
+                self._segments.insert(0, (at if self._ranged else 0, end))
+
+    def _request(self, start: int, end: int) -> aiohttp.client._RequestContextManager:
+        """To where the source redirected the last time, if it did: a hub's redirects are signed and good for an hour."""
+        headers = {"Accept-Encoding": "identity"}
+        if self._ranged:
+            headers["Range"] = f"bytes={start}-{end - 1}"
+            if self._origin.etag:
+                headers["If-Range"] = self._origin.etag
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS * self._unit)
+        if self._direct is not None:
+            return self._session.get(self._direct, headers=headers, timeout=timeout)
+        return self._session.get(self._origin.url, headers=headers | dict(self._origin.headers), timeout=timeout)
+
+    def _check(self, response: aiohttp.ClientResponse, start: int) -> None:
+        status = response.status
+        if status == 206:
+            begin, size = content_range(response.headers.get("Content-Range", ""))
+            if begin != start or size not in (None, self._partial.size):
+                raise FetchFailed(
+                    f"{self._origin.shown} sent bytes {begin} of {size}; bytes {start} of {self._partial.size} were asked for"
+                )
+            self._direct = str(response.url) if response.history else None
+            return
+        was_direct, self._direct = self._direct is not None, None
+        if status == 200:
+            if self._ranged:
+                raise _NoRanges
+            return
+        if was_direct and status in REFUSED:
+            raise _Again("a signed address has expired")
+        if status in REFUSED:
+            raise AccessDenied(f"{self._origin.shown}: {self._origin.denied} (HTTP {status})")
+        if status in GONE:
+            raise FetchFailed(f"{self._origin.shown} is not there (HTTP {status})")
+        if status < 500 and status not in (408, 425, 429):
+            raise FetchFailed(f"{self._origin.shown} answers HTTP {status} {response.reason or ''}".rstrip())
+        pause = retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+        if pause > LONGEST_ASKED_PAUSE:
+            raise FetchFailed(f"{self._origin.shown} asks to come back in {human.span(pause)} (HTTP {status})")
+        raise _Again(f"HTTP {status}", pause)
+
+    async def _write(self, offset: int, data: bytearray) -> None:
+        await self._in_thread(self._partial.write, offset, data)
+        self._failures = 0
+        self._unsynced += len(data)
+        self._arrived.set()
+        self._on_bytes(self._partial.completed)
+        if self._unsynced >= SYNC_BYTES and not self._syncing:
+            self._syncing, self._unsynced = True, 0
+            try:
+                await self._in_thread(self._partial.sync)
+            finally:
+                self._syncing = False
+
+    async def _pause(self, again: _Again) -> None:
+        self._failures += 1
+        if self._failures > ATTEMPTS * self._streams:
+            raise FetchFailed(f"{self._origin.shown} cannot be fetched: {again}; try again later, what has arrived is kept")
+        seconds = min(FIRST_PAUSE * 2 ** ((self._failures - 1) // self._streams), LAST_PAUSE)
+        await asyncio.sleep(max(again.pause, seconds * random.uniform(0.5, 1.0)) * self._unit)
+
+    def _told(self, group: BaseExceptionGroup[BaseException]) -> BaseException:
+        """One error for all streams: the first that says what is wrong."""
+        leaves = _leaves(group)
+        for error in leaves:
+            if isinstance(error, FetchFailed):
+                return error
+        disk = next((error for error in leaves if isinstance(error, OSError)), None)
+        if disk is None:
+            return group
+        if disk.errno in (errno.ENOSPC, errno.EDQUOT):
+            folder = self._partial.path.parent
+            return NoSpace(f"the disk is full at {folder}: make room and pull again, what has arrived is kept")
+        return FetchFailed(f"{disk.filename or self._partial.path}: {disk.strerror or disk}")
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def segments(missing: list[Range], streams: int) -> list[Range]:
+    """What is missing, cut into requests, the file's beginning first."""
+    total = sum(end - start for start, end in missing)
+    length = min(max(total // (streams * 4), SMALLEST_SEGMENT), LARGEST_SEGMENT)
+    return [(at, min(at + length, end)) for start, end in missing for at in range(start, end, length)]
+
+
+def content_range(text: str) -> tuple[int | None, int | None]:
+    """First byte and whole size of ``bytes 0-99/1000``; None = not said. RFC 9110, 14.4"""
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
+    if found is None:
+        return None, None
+    return int(found[1]), None if found[2] == "*" else int(found[2])
+
+
+def retry_after(text: str, now: datetime) -> float:
+    """Seconds that a Retry-After header asks for, given as a number or a date; 0 = it says nothing. RFC 9110, 10.2.3"""
+    text = text.strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
