@@ -23,6 +23,7 @@ from vllama_agent.engines.base import (
     ModelFacts,
     TokenLogprob,
     Usage,
+    wider_window,
 )
 from vllama_agent.lifecycle import Event, after
 from vllama_agent.store.artifact import Artifact
@@ -145,8 +146,9 @@ class FakeEngine:
         window = min(request.num_ctx or self.facts.context_length, self.facts.context_length)
         if len(asked) < window:
             return asked, len(asked)
-        if not request.truncate:
-            raise PromptTooLong(prompt_tokens=len(asked), context=window)
+        wider = wider_window(request, self.facts.context_length)
+        if not request.truncate or (wider and len(asked) < wider):
+            raise PromptTooLong(prompt_tokens=len(asked), context=window, asked=wider)
         return asked[: request.num_keep] + asked[len(asked) - window // 2 + request.num_keep :], len(asked)
 
     def crash(self) -> None:

@@ -88,7 +88,7 @@ async def test_empty_requests_load_and_unload(http, route, extra):
 async def test_headers_tell_what_was_ignored_and_cut(http):
     engine = FakeEngine(facts=replace(FACTS, context_length=64))
     async with serving(engine) as served:
-        options = {"num_gpu": 1, "num_ctx": 9999, "num_predict": 1}
+        options = {"num_gpu": 1, "num_ctx": 70, "num_predict": 1}
         body = {"model": "m", "messages": [{"role": "user", "content": "x" * 100}], "options": options}
         async with http.post(served.url + "/api/chat", json=body) as response:
             assert response.headers["X-Vllama-Ignored"] == "num_gpu, num_ctx"
@@ -97,6 +97,10 @@ async def test_headers_tell_what_was_ignored_and_cut(http):
         async with http.post(served.url + "/api/chat", json=body | {"truncate": False}) as response:
             assert response.status == 400
             assert "longer than the context length" in (await response.json())["error"]
+        wide = body | {"options": {"num_ctx": 9999}}
+        async with http.post(served.url + "/api/chat", json=wide) as response:
+            assert response.status == 400, "the window that was asked for would have held it"
+            assert "context 64 (num_ctx 9999 was asked for" in (await response.json())["error"]
 
 
 @pytest.mark.parametrize(

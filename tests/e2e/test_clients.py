@@ -121,6 +121,9 @@ def test_a_prompt_beyond_the_context(agent) -> None:
     strict = agent.client.post("/api/generate", json={"model": MODEL, "prompt": long, "truncate": False})
     assert strict.status_code == 400
     assert "8192" in strict.json()["error"]
+    wide = agent.client.post("/api/generate", json={"model": MODEL, "prompt": long, "options": {"num_ctx": 20_000}})
+    assert wide.status_code == 400
+    assert "context 8192 (num_ctx 20000 was asked for" in wide.json()["error"]
     refused = agent.client.post("/v1/completions", json={"model": MODEL, "prompt": long})
     assert refused.status_code == 400
     assert "8192" in refused.json()["error"]["message"]

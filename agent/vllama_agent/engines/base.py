@@ -97,6 +97,12 @@ class GenerateRequest:
     top_logprobs: int = 0
 
 
+def wider_window(request: GenerateRequest, context_length: int) -> int | None:
+    """The window that the request asks for, where it is more than the loaded context. A prompt that it would have held is refused and
+    not cut: whoever asked for room must hear that there is none."""
+    return request.num_ctx if request.num_ctx is not None and request.num_ctx > context_length else None
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """A token with its natural-log probability. `token` may hold U+FFFD where `bytes` end inside a character."""

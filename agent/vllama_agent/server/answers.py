@@ -67,6 +67,8 @@ class Watch:
         self._last = now
         if delta.usage is not None:
             self._metrics.answer(self._model, delta.usage)
+            if delta.usage.context_shifts:
+                log.info("older tokens were dropped at a full window", extra={"model": self._model, "shifts": delta.usage.context_shifts})
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from vllama_agent.apis import clock, defaults, fields, ollama, ollama_replies, show
-from vllama_agent.engines.base import Engine, Generation, TokenLogprob
+from vllama_agent.engines.base import Engine, Generation, TokenLogprob, wider_window
 from vllama_agent.pool import Artifact
 from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
@@ -83,7 +83,7 @@ class _Answer:
         ignored = call.ignored
         if call.request is None:
             return self._whole(self._reply.idle("load"))
-        if facts is not None and (call.request.num_ctx or 0) > facts.context_length:
+        if facts is not None and wider_window(call.request, facts.context_length):
             ignored = (*ignored, "num_ctx")
         if ignored:
             self._headers["X-Vllama-Ignored"] = ", ".join(ignored)

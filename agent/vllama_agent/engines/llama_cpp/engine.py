@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vllama_agent import lifecycle
-from vllama_agent.engines.base import EngineState, EngineStats, GenerateRequest, Generation, ModelFacts
+from vllama_agent.engines.base import EngineState, EngineStats, GenerateRequest, Generation, ModelFacts, wider_window
 from vllama_agent.engines.llama_cpp import wire
 from vllama_agent.engines.llama_cpp.helpers import TextHelpers, ids
 from vllama_agent.engines.llama_cpp.link import Link, LinkClosed
@@ -219,12 +219,13 @@ class LlamaCppEngine:
                 raise InvalidRequest("the prompt has no tokens; give it some text", field="prompt")
             return Stream(tokens, asked=len(tokens), dropped=0)
         reply = await self._text({"t": "prepare", "room": room, "window": facts.context_length, **_prompt_fields(request)})
-        if "too_long" in reply:
-            over = request.num_ctx if request.num_ctx and request.num_ctx > facts.context_length else None
-            raise PromptTooLong(prompt_tokens=reply["too_long"], context=limit, asked=over)
+        asked = reply.get("too_long") or reply["asked"]
+        wider = wider_window(request, facts.context_length)
+        if "too_long" in reply or (reply["dropped"] and wider and asked < wider):
+            raise PromptTooLong(prompt_tokens=asked, context=limit, asked=wider)
         if reply["dropped"]:
-            log.info("dropped %d of %d prompt tokens to fit %d", reply["dropped"], reply["asked"], limit)
-        return Stream(ids(reply["tokens"]), asked=reply["asked"], dropped=reply["dropped"])
+            log.info("dropped %d of %d prompt tokens to fit %d", reply["dropped"], asked, limit)
+        return Stream(ids(reply["tokens"]), asked=asked, dropped=reply["dropped"])
 
     async def render(self, request: GenerateRequest) -> str:
         if request.messages is None:
