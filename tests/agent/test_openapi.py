@@ -1,9 +1,12 @@
 """The description of the API says what is served, no more and no less."""
 
+import hashlib
 import json
 
 import orjson
 import pytest
+import small_gguf
+import small_store
 from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
@@ -11,6 +14,7 @@ from vllama_agent.openapi import document as openapi
 from vllama_agent.server import make_app, make_service
 from vllama_agent.server.gate import PROBES
 from vllama_agent.server.routes import ROUTES
+from vllama_agent.store import Store
 from vllama_agent.testing import FakeEngine, FakeStore, serving
 from vllama_core.config import AgentConfig
 
@@ -53,8 +57,9 @@ async def test_it_needs_a_key_like_any_other_route(http, tmp_path):
 
 
 def operation(document, method, path):
-    methods = document["paths"]["/v1/models/{id}" if path.startswith("/v1/models/") else path]
-    return methods[method.lower()]
+    described = {"/v1/models/": "/v1/models/{id}", "/api/blobs/": "/api/blobs/{digest}"}
+    known = next((pattern for start, pattern in described.items() if path.startswith(start)), path)
+    return document["paths"][known][method.lower()]
 
 
 def check(document, schema, value):
@@ -82,7 +87,19 @@ ASKED = [
     ("POST", "/api/chat", {"model": "m", "messages": [*HI, {"role": "assistant", "tool_calls": CALLED}], "stream": False}),
     ("POST", "/api/embed", {}),
     ("POST", "/api/push", {}),
-    ("DELETE", "/api/delete", {}),
+    ("POST", "/api/pull", {"model": "none", "stream": False}),
+    ("POST", "/api/create", {"model": "n", "from": "m", "system": "Be brief.", "parameters": {"stop": "x"}, "stream": False}),
+    ("POST", "/api/create", {"model": "n", "from": "m", "template": "{{ messages }}", "messages": HI, "license": ["MIT"]}),
+    ("POST", "/api/create", {"model": "n", "files": {"m.gguf": f"sha256:{'a' * 64}"}}),
+    ("POST", "/api/copy", {"source": "m", "destination": "n"}),
+    ("POST", "/api/copy", {"source": "none", "destination": "n"}),
+    ("DELETE", "/api/delete", {"model": "m"}),
+    ("DELETE", "/api/delete", {"model": "none"}),
+    ("HEAD", f"/api/blobs/sha256:{'a' * 64}", None),
+    ("HEAD", "/api/blobs/none", None),
+    ("POST", "/api/blobs/none", None),
+    ("POST", f"/api/blobs/sha256:{'a' * 64}", None),
+    ("POST", f"/api/blobs/sha256:{hashlib.sha256(b'').hexdigest()}", None),
     ("POST", "/v1/chat/completions", {"model": "m", "messages": HI, "n": 2, "logprobs": True, "top_logprobs": 1}),
     ("POST", "/v1/chat/completions", {"model": "m", "messages": HI, "stream": True, "stream_options": {"include_usage": True}}),
     ("POST", "/v1/chat/completions", {"model": "m", "messages": [*HI, {"role": "assistant", "content": None, "tool_calls": CALLED}]}),
@@ -95,16 +112,21 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ASKED, ids=lambda value: value if isinstance(value, str) else "")
-async def test_requests_and_replies_are_as_described(http, document, method, path, body):
+async def test_requests_and_replies_are_as_described(http, document, tmp_path, method, path, body):
     described = operation(document, method, path)
-    if "requestBody" in described:
+    if body is not None and "requestBody" in described:
         check(document, described["requestBody"]["content"]["application/json"]["schema"], body)
-    async with serving() as served:
+    small_store.put(tmp_path, small_gguf.make(), "m")
+    async with serving(home=tmp_path, store=Store(tmp_path)) as served:
         async with http.post(served.url + "/api/generate", json={"model": "m"}):
             pass  # so that /api/ps and /load have something to tell
         async with http.request(method, served.url + path, json=body) as response:
-            content = described["responses"][str(response.status)]["content"][response.content_type]
+            answer = described["responses"][str(response.status)]
             text = await response.text()
+    if "content" not in answer:
+        assert not text
+        return
+    content = answer["content"][response.content_type]
     pieces = [text]
     if response.content_type == "application/x-ndjson":
         pieces = text.splitlines()
@@ -124,6 +146,12 @@ async def test_requests_and_replies_are_as_described(http, document, method, pat
         ("GenerateRequest", {"model": "m", "format": "json"}),
         ("ChatRequest", {"model": "m", "messages": [{"role": "robot"}]}),
         ("ShowRequest", {"verbose": True}),
+        ("PullRequest", {"insecure": True}),
+        ("CreateRequest", {"model": "n"}),
+        ("CreateRequest", {"model": "n", "from": "m", "files": {"m.gguf": f"sha256:{'a' * 64}"}}),
+        ("CreateRequest", {"model": "n", "from": "m", "parameters": {"top_q": 1}}),
+        ("CreateRequest", {"model": "n", "files": {"m.gguf": "a" * 64}}),
+        ("CopyRequest", {"source": "m"}),
         ("ChatCompletionRequest", {"model": "m", "messages": []}),
         ("ChatCompletionRequest", {"model": "m", "messages": [{"role": "user"}]}),
         ("ChatCompletionRequest", {"model": "m", "messages": HI, "n": 0}),

@@ -4,27 +4,54 @@ import copy
 import functools
 import json
 import operator
+import tempfile
+from pathlib import Path
 
 import aiohttp
 import orjson
 import pytest
+import small_gguf
+import small_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from vllama_agent.openapi import document as openapi
 from vllama_agent.server.routes import ROUTES
+from vllama_agent.store import Store
 from vllama_agent.testing import serving
 
 DOCUMENT = json.loads(orjson.dumps(openapi.document((route.operation for route in ROUTES), version="1")))
 CALLS = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": {}}}]
 MESSAGES = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": CALLS}, {"role": "tool", "content": "1"}]
 COMMON = {"model": "m", "stream": False, "logprobs": True, "top_logprobs": 2, "stop": ["x"], "seed": 1, "logit_bias": {"5": 1.5}}
-OPTIONS = {"num_predict": 2, "temperature": 0, "stop": ["x"], "logit_bias": {"5": 1}, "num_gpu": 1, "use_mmap": True, "other": 1}
+OPTIONS = {"num_predict": 2, "temperature": 0, "stop": ["x"], "logit_bias": {"5": 1}, "num_gpu": 1, "use_mmap": True}
 EXAMPLES = {
-    "/api/generate": {"model": "m", "prompt": "hi", "stream": True, "keep_alive": "5m", "options": OPTIONS, "context": [1], "format": ""},
+    "/api/generate": {
+        "model": "m",
+        "prompt": "hi",
+        "stream": True,
+        "keep_alive": "5m",
+        "options": {**OPTIONS, "other": 1},
+        "context": [1],
+        "format": "",
+    },
     "/api/chat": {"model": "m", "messages": MESSAGES, "stream": False, "options": OPTIONS, "think": False, "tools": [], "logprobs": True},
     "/api/show": {"model": "m", "name": "m", "verbose": False},
+    "/api/pull": {"model": "n", "stream": False, "insecure": True},
+    "/api/create": {
+        "model": "n",
+        "from": "m",
+        "files": {},
+        "template": "{{ messages }}",
+        "system": "Be brief.",
+        "parameters": {**OPTIONS, "stop": "x", "numa": 1},
+        "messages": MESSAGES,
+        "license": ["MIT"],
+        "stream": False,
+    },
+    "/api/copy": {"source": "m", "destination": "n"},
+    "/api/delete": {"name": "m", "model": "m"},
     "/v1/chat/completions": {**COMMON, "messages": MESSAGES, "n": 2, "max_tokens": 2, "stream_options": {"include_usage": True}},
     "/v1/completions": {**COMMON, "prompt": [[1, 2], [3]], "logprobs": 1, "max_tokens": 2, "suffix": None, "top_p": 0.5},
 }
@@ -94,16 +121,26 @@ def is_valid(schema, value):
 @settings(max_examples=100)
 @given(data=st.data())
 async def test_odd_bodies_are_answered_as_described(path, data):
-    described = DOCUMENT["paths"][path]["post"]
+    ((method, described),) = DOCUMENT["paths"][path].items()
     schema = described["requestBody"]["content"]["application/json"]["schema"]
     known = sorted(DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"])
     body = data.draw(bodies(EXAMPLES[path], [name for name in known if name != "model"]))
-    async with serving() as served, aiohttp.ClientSession() as http, http.post(served.url + path, data=orjson.dumps(body)) as response:
-        assert str(response.status) in described["responses"]
-        assert response.status < 500
-        text = await response.text()
-        content = described["responses"][str(response.status)]["content"][response.content_type]
-    if response.content_type == "application/json":
+    with tempfile.TemporaryDirectory() as folder:
+        small_store.put(Path(folder), small_gguf.make(), "m")
+        async with (
+            serving(home=Path(folder), store=Store(Path(folder))) as served,
+            aiohttp.ClientSession() as http,
+            http.request(method, served.url + path, data=orjson.dumps(body)) as response,
+        ):
+            assert str(response.status) in described["responses"]
+            assert response.status < 500
+            text = await response.text()
+    answer = described["responses"][str(response.status)]
+    if "content" not in answer:
+        assert not text
+    else:
+        content = answer["content"][response.content_type]
+    if text and response.content_type == "application/json":
         assert is_valid(content["schema"], json.loads(text))
     if response.status == 200:
         assert is_valid(schema, body), "it was accepted, but the description says that it is wrong"

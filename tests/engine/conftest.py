@@ -112,6 +112,8 @@ def alone(model: tuple[str, Path]) -> Iterator[Alone]:
     reference = Alone(model[1])
     yield reference
     reference.close()
+
+
 @pytest.fixture(scope="session")
 def environment() -> Environment:
     return install.install(llama_wheel.CACHE, tell=print)

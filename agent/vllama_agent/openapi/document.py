@@ -36,7 +36,7 @@ WORDS = {
     507: "The disk has too little room.",
     529: "The queue is full, or the server is shutting down.",
 }
-MANAGED = "The Host or Origin header is not allowed here (no body), or an operator owns this server's models, or the model's owner lets us not in."
+MANAGED = "The Host or Origin header is not allowed here (no body), or the model's owner or this server's operator does not let you in."
 RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 ANSWER_HEADERS = {
     "X-Vllama-Ignored": {"schema": {"type": "string"}, "description": "Options that were not honoured, with commas."},

@@ -204,7 +204,8 @@ SCHEMAS: dict[str, Schema] = {
     )
     | {"additionalProperties": False},
     "CopyRequest": record(
-        {"source": {"type": "string", "minLength": 1}, "destination": {"type": "string", "minLength": 1}}, required=["source", "destination"]
+        {"source": {"type": "string", "minLength": 1}, "destination": {"type": "string", "minLength": 1}},
+        required=["source", "destination"],
     ),
     "DeleteRequest": record(NAMED) | HAS_NAME,
     "Success": reply({"status": {"const": "success"}}),
