@@ -197,7 +197,7 @@ def _of_url(text: str, page: str | None) -> ModelRef:
 def _of_page(text: str, page: str) -> ModelRef:
     """A page of the hub, copied out of a browser: of a repository at a revision, or of a file."""
     host, _, path = page.partition("/")
-    found = _HUB_PAGE.fullmatch(path.partition("?")[0]) if _HOSTS[host.lower()] == HUB_HOST else None
+    found = _HUB_PAGE.fullmatch(path.partition("?")[0]) if _HOSTS.get(host.lower()) == HUB_HOST else None
     if found is None or not (found["file"] or ".gguf").lower().endswith(".gguf"):
         raise ConfigError(f"{text!r} is no page of a model or of a GGUF file; {WHAT_CAN_BE_GIVEN}")
     file = f":{unquote(found['file'])}" if found["file"] else ""

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vllama_core import modelref
@@ -160,6 +160,7 @@ PIECES = st.sampled_from(
 )
 
 
+@example("http://HTTP://HF.CO/")
 @given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=8).map("".join)))
 def test_every_text_is_a_reference_that_prints_as_itself_or_a_sentence(text: str) -> None:
     try:

@@ -69,7 +69,7 @@ def create(body: dict[str, Any]) -> Create:
         parameters=_parameters(body.get("parameters")),
         messages=_messages(body.get("messages")),
         license=_license(body.get("license")),
-        quantize=(fields.text(body, "quantize") or fields.text(body, "quantization") or "").upper() or None,
+        quantize=_first_text(body, "quantize", "quantization").upper() or None,
         stream=fields.flag(body, "stream", True),
     )
 
@@ -93,7 +93,7 @@ def delete(body: dict[str, Any]) -> str:
 
     :raises InvalidRequest: it cannot be a name.
     """
-    asked = fields.text(body, "model") or fields.text(body, "name") or ""
+    asked = _first_text(body, "model", "name")
     if ModelName.parse(asked) is None:
         raise InvalidRequest(f"name {fields.shown(asked)} is invalid", field="model")
     return asked
@@ -104,11 +104,16 @@ def name(body: dict[str, Any], *keys: str) -> ModelName:
 
     :raises InvalidRequest: it cannot be one.
     """
-    asked = next((text for key in keys if (text := fields.text(body, key))), "")
+    asked = _first_text(body, *keys)
     parsed = ModelName.parse(asked)
     if parsed is None:
         raise InvalidRequest("invalid model name", field=keys[0])
     return parsed
+
+
+def _first_text(body: dict[str, Any], *keys: str) -> str:
+    """The first of these fields that says something; all must be texts."""
+    return next(filter(None, [fields.text(body, key) for key in keys]), "")
 
 
 def digest(text: Any, field: str = "digest") -> str:
