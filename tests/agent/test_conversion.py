@@ -18,9 +18,8 @@ def test_programs_of_strangers_are_not_seen() -> None:
 
 def test_pickles_are_refused_unless_asked_for() -> None:
     listed = ["config.json", "pytorch_model.bin"]
-    with pytest.raises(ConfigError, match=r"pickles \(pytorch_model.bin\)") as caught:
+    with pytest.raises(ConfigError, match=r"pickles \(pytorch_model.bin\).*take a repository with \.safetensors"):
         conversion.visible(listed, model="m", allow_pickle=False)
-    assert "--allow-pickle" in str(caught.value)
     assert conversion.visible(listed, model="m", allow_pickle=True) == listed
 
 
@@ -40,17 +39,6 @@ def test_a_folder_without_weights_is_told() -> None:
 )
 def test_a_model_is_called_as_its_repository_or_folder(path: str, name: str) -> None:
     assert conversion.model_name(PurePosixPath(path)) == name
-
-
-def test_a_key_changes_with_everything_that_changes_the_result() -> None:
-    keys = {
-        conversion.key(repo=repo, revision=revision, quantization=quantization)
-        for repo in ("a/b", "a/c")
-        for revision in ("1", "2")
-        for quantization in ("Q4_K_M", "Q8_0")
-    }
-    assert len(keys) == 8
-    assert {len(key) for key in keys} == {64}
 
 
 def test_parts_that_are_left_out_are_noted() -> None:

@@ -15,7 +15,7 @@ import pytest
 from small_gguf import make as gguf
 
 from vllama_agent.environments import layout
-from vllama_agent.store import children, converted, manifests
+from vllama_agent.store import children, manifests
 from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.convert import convert
 from vllama_agent.store.events import Event, Progress, Status
@@ -194,31 +194,3 @@ async def test_pickles_are_converted_only_when_asked_for(snapshot: Path, home: P
         snapshot, out=tmp_path / "out.gguf", quantization="F16", home=home, on_event=lambda _event: None, allow_pickle=True
     )
     assert made.path.is_file()
-
-
-async def test_a_revision_is_converted_once_and_again_when_its_bytes_are_gone(snapshot: Path, home: Path) -> None:
-    environment(home, "write()")
-    events: list[Event] = []
-
-    async def ensure(revision: str) -> ConvertedFile:
-        return await converted.ensure(
-            snapshot, home=home, repo="owner/some-model", revision=revision, quantization="f16", on_event=events.append
-        )
-
-    first = await ensure("abc")
-    assert first.path == manifests.blob(home, hashlib.sha256(gguf()).hexdigest())
-    assert len([event for event in events if isinstance(event, Status)]) == 1
-    assert await ensure("abc") == first
-    assert len([event for event in events if isinstance(event, Status)]) == 1
-    await ensure("def")
-    assert len([event for event in events if isinstance(event, Status)]) == 2
-    first.path.unlink()
-    assert await ensure("abc") == first
-    assert [path.name for path in (home / "blobs").iterdir()] == [first.path.name]
-
-
-@pytest.mark.parametrize("record", ["", "[]", "{}", '{"sha256": 1, "size": 1, "notes": []}'])
-async def test_a_broken_record_counts_for_nothing(home: Path, record: str) -> None:
-    (home / "conversions").mkdir(parents=True)
-    (home / "conversions" / "k.json").write_text(record)
-    assert converted.find(home, "k") is None

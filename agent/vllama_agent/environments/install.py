@@ -22,7 +22,6 @@ from vllama_agent.environments.layout import Environment
 from vllama_agent.store import manifests
 from vllama_core.errors import ConfigError
 
-PARTIAL = ".partial-"
 STALE_SECONDS = 86_400
 """A hidden folder that nobody has touched for a day belongs to an installer that was killed."""
 CHECK_SECONDS = 300
@@ -46,7 +45,7 @@ def install(home: Path, *, tell: Tell) -> Environment:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _collect_stale(folder.parent)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=PARTIAL))
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=manifests.SCRATCH))
     except OSError as error:
         raise ConfigError(f"{folder.parent} cannot be written: {error.strerror or error}; VLLAMA_HOME names another place") from error
     try:
@@ -118,6 +117,6 @@ def _publish(scratch: Path, folder: Path) -> None:
 
 
 def _collect_stale(parent: Path) -> None:
-    for left in parent.glob(f"{PARTIAL}*"):
+    for left in parent.glob(f"{manifests.SCRATCH}*"):
         if time.time() - left.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(left, ignore_errors=True)

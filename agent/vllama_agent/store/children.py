@@ -25,7 +25,6 @@ SILENCE_SECONDS = 900.0
 LONGEST_LINE = 1 << 20
 """Bytes. A failure's line has a traceback's last words and twenty lines of a log."""
 CHUNK = 8 << 20
-PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def scratch_beside(out: Path, *, kind: str) -> Iterator[Path]:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{PARTIAL}{kind}-"))
+        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{manifests.SCRATCH}{kind}-"))
     except OSError as error:
         raise ConfigError(f"{out.parent} cannot be written: {error.strerror or error}; VLLAMA_HOME names another place") from error
     try:

@@ -6,8 +6,6 @@ snapshot without them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,11 +43,6 @@ class Failure:
     log: tuple[str, ...] = ()
 
 
-def key(*, repo: str, revision: str, quantization: str) -> str:
-    """64 hex digits: equal for conversions whose result is the same."""
-    return hashlib.sha256(json.dumps([repo, revision, quantization, CONVERTER]).encode()).hexdigest()
-
-
 def model_name(snapshot: PurePath) -> str:
     """What the model is called: the repository's name, if the folder lies in the Hugging Face cache, else the folder's."""
     for part in reversed(snapshot.parts):
@@ -73,7 +66,7 @@ def visible(names: Iterable[str], *, model: str, allow_pickle: bool) -> list[str
     if not allow_pickle:
         raise ConfigError(
             f"{model}: its weights are there only as pickles ({pickles[0]}), a format that can run programs when it is opened; "
-            "take a repository with .safetensors files, or allow it with --allow-pickle"
+            "take a repository with .safetensors files"
         )
     return seen + pickles
 
