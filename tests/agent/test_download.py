@@ -20,9 +20,10 @@ import pytest
 from fake_hub import FakeHub
 
 from vllama_agent.store import claim, download, transfer
-from vllama_agent.store.download import Wanted
+from vllama_agent.store import wanted as wanted_files
+from vllama_agent.store.origin import Origin, retry_after
 from vllama_agent.store.partial import Partial
-from vllama_agent.store.transfer import Origin
+from vllama_agent.store.wanted import Wanted
 from vllama_agent.testing import until
 from vllama_core.errors import AccessDenied, FetchFailed, NoSpace
 
@@ -196,7 +197,7 @@ async def test_cancelling_keeps_what_has_arrived(hub: FakeHub, session: aiohttp.
     await until(lambda: bool(watched) and watched[-1] >= 5 * MIB)
     fetching.cancel()
     await asyncio.gather(fetching, return_exceptions=True)
-    needed = download.still_needed(file)
+    needed = wanted_files.still_needed(file)
     assert needed <= len(DATA) - 5 * MIB
     hub.gate.set()
     before = hub.sent["m.gguf"]
@@ -231,7 +232,7 @@ async def test_cancelling_while_a_file_is_published_does_not_pull_it_from_under_
 
 async def test_a_file_that_is_here_may_lie_in_a_folder_that_can_only_be_read(hub: FakeHub, tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(DATA)
-    download.check_room([wanted(hub, tmp_path)])
+    wanted_files.check_room([wanted(hub, tmp_path)])
     assert not (tmp_path / "partials").exists()
 
 
@@ -252,7 +253,7 @@ async def test_a_follower_goes_on_where_a_cancelled_leader_stopped(hub: FakeHub,
     hub.gate_at = 6 * MIB
     file, watched = wanted(hub, tmp_path), Watched()
     leader = asyncio.create_task(download.fetch(session, file, on_bytes=Watched(), unit=QUICK))
-    await until(lambda: download.still_needed(file) < len(DATA))
+    await until(lambda: wanted_files.still_needed(file) < len(DATA))
     follower = asyncio.create_task(download.fetch(session, file, on_bytes=watched, unit=QUICK))
     await until(lambda: bool(watched) and watched[-1] >= 5 * MIB)
     leader.cancel()
@@ -304,9 +305,9 @@ async def test_a_full_disk_is_told_before_anything_is_fetched(hub: FakeHub, tmp_
     usage = shutil.disk_usage(tmp_path)._replace(free=70 * MIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NoSpace, match="20 MB are needed and 73 MB are free"):
-        download.check_room([wanted(hub, tmp_path)])
+        wanted_files.check_room([wanted(hub, tmp_path)])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 * MIB))
-    download.check_room([wanted(hub, tmp_path)])
+    wanted_files.check_room([wanted(hub, tmp_path)])
 
 
 @asynccontextmanager
@@ -328,7 +329,7 @@ async def test_a_disk_that_fills_up_keeps_what_has_arrived(hub: FakeHub, session
         file = wanted(hub, disk)
         with pytest.raises(NoSpace, match=r"the disk is full at .*make room and pull again"):
             await fetch(session, file)
-        assert download.still_needed(file) < len(DATA) - 8 * MIB
+        assert wanted_files.still_needed(file) < len(DATA) - 8 * MIB
         assert not file.target.exists()
 
 
@@ -338,16 +339,25 @@ def test_stale_partial_files_are_collected_and_others_stay(tmp_path: Path) -> No
         (tmp_path / name / "work.x" / "data").write_bytes(b"x")
     for path in [*(tmp_path / "old").rglob("*"), tmp_path / "old"]:
         os.utime(path, (1, 1))
-    assert download.collect(tmp_path) == [tmp_path / "old"]
+    assert wanted_files.collect(tmp_path) == [tmp_path / "old"]
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("120", 120), ("0", 0), ("Wed, 21 Oct 2026 07:28:30 GMT", 30), ("Wed, 21 Oct 2020 07:28:00 GMT", 0), ("soon", 0), ("", 0), ("-5", 0)],
+    [
+        ("120", 120),
+        ("0", 0),
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30),
+        ("Wed, 21 Oct 2020 07:28:00 GMT", 0),
+        ("soon", 0),
+        ("", 0),
+        ("-5", 0),
+        ("²", 0),
+    ],
 )
 def test_how_long_a_source_wants_to_be_left_alone(text: str, seconds: float) -> None:
-    assert transfer.retry_after(text, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
+    assert retry_after(text, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
 
 
 def test_segments_cover_what_is_missing_in_order() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vllama_agent.store import briefs, download, garbage, holds, manifests
+from vllama_agent.store import briefs, garbage, holds, manifests, wanted
 from vllama_agent.store.holds import Hold
 from vllama_core.errors import ConfigError
 
@@ -91,7 +91,7 @@ def test_scratch_is_garbage_after_a_day(home: Path) -> None:
 
 
 def test_a_half_pulled_file_waits_for_whoever_goes_on_with_it(home: Path) -> None:
-    assert garbage.HALF_PULLED == download.STALE_SECONDS
+    assert garbage.HALF_PULLED == wanted.STALE_SECONDS
     folder = home / "partials" / ("a" * 64)
     folder.mkdir(parents=True)
     (folder / "data").write_bytes(b"12345")

@@ -15,7 +15,7 @@ import pytest
 
 from vllama_agent.engines.base import EngineState
 from vllama_agent.store import Store, manifests, upload
-from vllama_agent.store.pull import Sources
+from vllama_agent.store.sources import Sources
 from vllama_agent.testing import FakeEngine, serving, until
 from vllama_core.modelref import ModelName
 

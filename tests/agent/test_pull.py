@@ -18,11 +18,12 @@ import small_gguf
 from fake_hub import FakeHub
 from fake_registry import FakeRegistry
 
-from vllama_agent.store import Store, manifests, plans
+from vllama_agent.store import Store, hub_plans, manifests
 from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.events import Event, Progress, Status
 from vllama_agent.store.hub import Hub
-from vllama_agent.store.pull import Sources, pull
+from vllama_agent.store.pull import pull
+from vllama_agent.store.sources import Sources
 from vllama_core.errors import AccessDenied, ConfigError, FetchFailed, ModelNotFound
 from vllama_core.modelref import ModelName
 
@@ -260,8 +261,8 @@ async def test_safetensors_are_converted_once_per_commit_and_quantization(world:
         out.write_bytes(MODEL)
         return ConvertedFile(path=out, sha256=hashlib.sha256(MODEL).hexdigest(), size=len(MODEL), notes=())
 
-    monkeypatch.setattr(plans.layout, "require", lambda home: None)
-    monkeypatch.setattr(plans, "convert", convert)
+    monkeypatch.setattr(hub_plans.layout, "require", lambda home: None)
+    monkeypatch.setattr(hub_plans, "convert", convert)
     await world.pull("me/x")
     await world.pull("me/x:Q4_K_M")
     assert calls == [(world.cache / "models--me--x" / "snapshots" / repo.commit, "Q4_K_M")]

@@ -24,9 +24,9 @@ from fake_hub import FakeHub
 
 from vllama_agent import cli, testing
 from vllama_agent.fetches import Fetches
-from vllama_agent.store import Store, download
+from vllama_agent.store import Store, wanted
 from vllama_agent.store.hub import Hub
-from vllama_agent.store.pull import Sources
+from vllama_agent.store.sources import Sources
 from vllama_agent.testing import until
 from vllama_core.errors import ModelNotFound
 
@@ -58,7 +58,7 @@ def world(hub: FakeHub, folder: Path) -> dict[str, Any]:
 
 def arrived(folder: Path) -> int:
     """Bytes of partial files."""
-    return sum(download.completed(work, len(MODEL)) for work in (folder / "cache").glob("models--*/.vllama/*/work.*"))
+    return sum(wanted.completed(work, len(MODEL)) for work in (folder / "cache").glob("models--*/.vllama/*/work.*"))
 
 
 async def lines(response: aiohttp.ClientResponse) -> list[dict[str, Any]]:

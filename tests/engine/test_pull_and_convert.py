@@ -12,7 +12,8 @@ from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
 from vllama_agent.store import Store
 from vllama_agent.store.events import Event, Progress, Status
 from vllama_agent.store.hub import Hub
-from vllama_agent.store.pull import Sources, pull
+from vllama_agent.store.pull import pull
+from vllama_agent.store.sources import Sources
 from vllama_core.config import LlamaCppConfig
 
 

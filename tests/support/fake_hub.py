@@ -34,7 +34,7 @@ def _sha256(data: bytes) -> str:
 class Content:
     """A file's bytes: in memory, or on disk for large ones."""
 
-    source: bytes | Path
+    source: bytes | Path = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -58,12 +58,11 @@ class Content:
             for at in range(start, end, PIECE):
                 yield self.source[at : min(at + PIECE, end)]
             return
-        with open(self.source, "rb") as file:
-            file.seek(start)
-            while start < end:
-                data = file.read(min(PIECE * 4, end - start))
-                start += len(data)
-                yield data
+        for at in range(start, end, 4 * PIECE):
+            with open(self.source, "rb") as file:  # opened for each piece: a client may leave between two, and nobody would close it
+                file.seek(at)
+                data = file.read(min(4 * PIECE, end - at))
+            yield data
 
 
 @dataclass

@@ -65,8 +65,9 @@ def _here(arguments: argparse.Namespace) -> None:
 
     from vllama_agent.store import pull
     from vllama_agent.store.events import as_fields
+    from vllama_agent.store.sources import sources_of
 
-    sources = pull.sources_of(settings.read(argparse.Namespace(model=[]), os.environ))
+    sources = sources_of(settings.read(argparse.Namespace(model=[]), os.environ))
     with Bars() as bars:
         asyncio.run(
             pull.pull(

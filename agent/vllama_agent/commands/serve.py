@@ -43,7 +43,7 @@ def serve(config: AgentConfig) -> int:
     from vllama_agent.engines.base import Engine
     from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
     from vllama_agent.store import Artifact, Store
-    from vllama_agent.store.pull import sources_of
+    from vllama_agent.store.sources import sources_of
 
     def make_engine(artifact: Artifact) -> Engine:
         return LlamaCppEngine(files=artifact.files, config=_for(artifact, config.llama_cpp), load_timeout=config.load_timeout)

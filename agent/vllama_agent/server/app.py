@@ -22,7 +22,7 @@ from vllama_agent.server.service import Service
 from vllama_agent.store import pull
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.library import Library
-from vllama_agent.store.pull import Sources
+from vllama_agent.store.sources import Sources
 from vllama_core.config import AgentConfig
 from vllama_core.errors import ConfigError
 

@@ -16,7 +16,7 @@ from vllama_agent.drain import Drain
 from vllama_agent.engines.base import Engine
 from vllama_agent.pool import Store
 from vllama_agent.server.app import make_service, running
-from vllama_agent.store.pull import Sources
+from vllama_agent.store.sources import Sources
 from vllama_core.config import AgentConfig
 
 log = logging.getLogger(__name__)

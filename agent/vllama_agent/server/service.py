@@ -15,7 +15,7 @@ from vllama_agent.limits import Admission
 from vllama_agent.metrics import Metrics
 from vllama_agent.pool import Pool
 from vllama_agent.store.library import Library
-from vllama_agent.store.pull import Sources
+from vllama_agent.store.sources import Sources
 from vllama_core.config import AgentConfig
 
 

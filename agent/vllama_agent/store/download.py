@@ -13,21 +13,18 @@ import errno
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
-from vllama_agent.store import journal
 from vllama_agent.store.claim import BEAT_SECONDS, Claim
-from vllama_agent.store.partial import HASH_BYTES, Partial, digest_for
-from vllama_agent.store.transfer import STREAMS, Origin, Transfer
+from vllama_agent.store.partial import Partial
+from vllama_agent.store.transfer import STREAMS, Transfer
 from vllama_agent.store.waiting import to_the_end
-from vllama_core import human
-from vllama_core.errors import FetchFailed, NoSpace
+from vllama_agent.store.wanted import Wanted, completed, is_here, works
+from vllama_core.errors import FetchFailed
 
 log = logging.getLogger(__name__)
 
@@ -36,91 +33,9 @@ POLL_SECONDS = 0.25
 MOST_LOSSES = 20
 """How often work may be taken over by others before that is an error: once is usual where claims exclude nobody."""
 READABLE = 0o644
-SPARE_BYTES = 64 << 20
-"""Free bytes that a download leaves: a disk that is full to the last byte breaks everything else on it."""
-STALE_SECONDS = 14 * 24 * 3600.0
-"""After so long without a write a partial file is removed: whoever wanted it would have asked again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A file that should be somewhere.
-
-    :ivar target: where it should be; it appears there whole.
-    :ivar partials: a folder on the same file system for files on their way.
-    :ivar checksum: sha256 in hexadecimal, or git's blob hash where the hub has only that.
-    :ivar is_known: whether the checksum is one; else it only names the download, and nobody knows what the bytes should be.
-    :ivar size: bytes.
-    :ivar pointer: another name that the file has, or may have alone: a hub's cache on a file system without links.
-    """
-
-    target: Path
-    partials: Path
-    origin: Origin
-    checksum: str
-    size: int
-    pointer: Path | None = None
-    is_known: bool = True
 
 
 OnBytes = Callable[[int], None]
-
-
-def is_here(wanted: Wanted) -> bool:
-    """Whether the file is there with the right size. What it holds was checked before it appeared; `remove_damaged` looks again."""
-    return any(_size(path) == wanted.size for path in (wanted.target, wanted.pointer) if path is not None)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
-def remove_damaged(wanted: Wanted) -> bool:
-    """Hash a file that is there, and remove it if it is not what it should be. Blocks for as long as reading it takes."""
-    path = next((path for path in (wanted.target, wanted.pointer) if path is not None and path.is_file()), None)
-    if path is None or not wanted.is_known or checksum_of(path, like=wanted.checksum) == wanted.checksum:
-        return False
-    path.resolve().unlink()
-    return True
-
-
-def checksum_of(path: Path, *, like: str = "") -> str:
-    """A file's checksum: its sha256, or git's blob hash where `like` is one. Blocks."""
-    digest = digest_for(like, path.stat().st_size)
-    with open(path, "rb") as file:
-        while data := file.read(HASH_BYTES):
-            digest.update(data)
-    return digest.hexdigest()
-
-
-def still_needed(wanted: Wanted) -> int:
-    """Bytes that the disk must still have room for."""
-    return (
-        0
-        if is_here(wanted)
-        else wanted.size - max((completed(work, wanted.size) for work in _works(wanted.partials / wanted.checksum)), default=0)
-    )
-
-
-def check_room(files: list[Wanted]) -> None:
-    """Before anything is fetched, rather than after an hour.
-
-    :raises NoSpace: names how much is missing, and where.
-    """
-    needed: dict[int, tuple[Path, int]] = {}
-    for wanted in files:
-        if is_here(wanted):
-            continue  # perhaps in a cache that can only be read
-        wanted.partials.mkdir(parents=True, exist_ok=True)
-        device = wanted.partials.stat().st_dev
-        needed[device] = (wanted.partials, needed.get(device, (wanted.partials, 0))[1] + still_needed(wanted))
-    for folder, size in needed.values():
-        free = shutil.disk_usage(folder).free
-        if size + SPARE_BYTES > free:
-            raise NoSpace(f"{human.size(size)} are needed and {human.size(free)} are free at {folder}; make room, or name another place")
 
 
 async def fetch(session: aiohttp.ClientSession, wanted: Wanted, *, on_bytes: OnBytes, streams: int = STREAMS, unit: float = 1.0) -> None:
@@ -138,7 +53,7 @@ async def fetch(session: aiohttp.ClientSession, wanted: Wanted, *, on_bytes: OnB
             if await _acquired(claim):
                 await _claimed(session, wanted, claim, on_bytes=on_bytes, streams=streams, unit=unit)
                 continue
-            on_bytes(max((completed(work, wanted.size) for work in _works(folder)), default=0))
+            on_bytes(max((completed(work, wanted.size) for work in works(folder)), default=0))
         except FileNotFoundError as error:  # another process published the file and removed the folder, or took the work over
             losses += 1
             if losses > MOST_LOSSES:
@@ -224,7 +139,7 @@ def _partial(folder: Path, wanted: Wanted) -> Iterator[Partial]:
 def _adopted(folder: Path, token: str) -> Path:
     """A folder for the claim's owner: the work that is furthest, left by a dead owner, else a new one."""
     mine = folder / f"work.{token}"
-    for work in sorted(_works(folder), key=_progress, reverse=True):
+    for work in sorted(works(folder), key=_progress, reverse=True):
         with suppress(OSError):  # another one was quicker
             os.rename(work, mine)
             break
@@ -236,19 +151,6 @@ def _progress(work: Path) -> int:
         return (work / "journal").stat().st_size
     except OSError:
         return 0
-
-
-def _works(folder: Path) -> list[Path]:
-    return list(folder.glob("work.*"))
-
-
-def completed(work: Path, size: int) -> int:
-    """Bytes that a folder's journal counts."""
-    try:
-        text = (work / "journal").read_bytes()
-    except OSError:
-        return 0
-    return journal.parse(text, size=size, boot=journal.boot_id()).ranges.total
 
 
 def _publish(partial: Partial, wanted: Wanted) -> None:
@@ -273,17 +175,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def collect(partials: Path, *, older_than: float = STALE_SECONDS) -> list[Path]:
-    """Remove partial files that nobody has written to for long, and say which. A claim that is held is touched all the time.
-
-    :param partials: a folder of files on their way.
-    """
-    removed = []
-    for entry in partials.glob("*"):
-        newest = max((path.stat().st_mtime for path in entry.rglob("*")), default=entry.stat().st_mtime)
-        if time.time() - newest > older_than:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            removed.append(entry)
-    return removed

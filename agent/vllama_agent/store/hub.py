@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from vllama_agent.store.download import Wanted
-from vllama_agent.store.transfer import Origin
+from vllama_agent.store.origin import Origin
+from vllama_agent.store.wanted import Wanted
 from vllama_core.errors import AccessDenied, FetchFailed
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ others only under the same boot. Reading stops at the first line that is not who
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,4 +108,7 @@ class Journal:
         os.close(self._file)
 
     def _append(self, line: str) -> None:
-        os.write(self._file, line.encode() + b"\n")
+        """A line that does not fit on the disk must not be taken for a shorter one, nor be continued by the next."""
+        data = line.encode() + b"\n"
+        if os.write(self._file, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

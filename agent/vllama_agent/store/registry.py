@@ -15,7 +15,7 @@ import orjson
 
 from vllama_agent.store import remote
 from vllama_agent.store.manifests import is_digest
-from vllama_agent.store.transfer import Origin
+from vllama_agent.store.origin import Origin
 from vllama_core.errors import FetchFailed, ModelNotFound
 from vllama_core.gguf import GgufHeader
 from vllama_core.modelref import DEFAULT_HOST, ModelName

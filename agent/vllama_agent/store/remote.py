@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from vllama_agent.store.transfer import CONNECT_SECONDS, GONE, REFUSED, Origin, content_range
+from vllama_agent.store.origin import CONNECT_SECONDS, GONE, REFUSED, Origin, content_range
 from vllama_core import gguf
 from vllama_core.errors import AccessDenied, FetchFailed
 from vllama_core.gguf import GgufError, GgufHeader, GgufTruncated

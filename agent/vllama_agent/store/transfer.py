@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import aiohttp
 
+from vllama_agent.store.origin import CONNECT_SECONDS, GONE, REFUSED, Origin, content_range, retry_after
 from vllama_agent.store.partial import Partial
 from vllama_agent.store.ranges import Range
 from vllama_agent.store.waiting import to_the_end
@@ -33,7 +31,6 @@ SYNC_BYTES = 64 << 20
 """Between two syncs of the disk; the most, roughly, that a power cut costs."""
 SMALLEST_SEGMENT, LARGEST_SEGMENT = 8 << 20, 128 << 20
 """Bytes of one request: large enough that a request's round trips do not count, small enough that all streams end together."""
-CONNECT_SECONDS = 15.0
 STALL_SECONDS = 30.0
 """Without a byte until a stream counts as dead, as Ollama has it."""
 ATTEMPTS = 6
@@ -43,28 +40,6 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
 LONGEST_ASKED_PAUSE = 300.0
 """Seconds; a source that asks for more has closed for today, and that is told instead of waited for."""
 T = TypeVar("T")
-REFUSED = frozenset({401, 403})
-GONE = frozenset({404, 410})
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a file's bytes come from.
-
-    :ivar headers: may hold a token: sent to this address only, never to where it redirects.
-    :ivar denied: what is said when access is refused.
-    :ivar etag: of the file as it was when it was looked at: parts of another one are not mixed in.
-    """
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    denied: str = "access is refused"
-    etag: str = ""
-
-    @property
-    def shown(self) -> str:
-        """For errors: without a query, which may hold a signature."""
-        return self.url.partition("?")[0]
 
 
 class _Again(Exception):
@@ -263,25 +238,6 @@ def segments(missing: list[Range], streams: int) -> list[Range]:
     total = sum(end - start for start, end in missing)
     length = min(max(total // (streams * 4), SMALLEST_SEGMENT), LARGEST_SEGMENT)
     return [(at, min(at + length, end)) for start, end in missing for at in range(start, end, length)]
-
-
-def content_range(text: str) -> tuple[int | None, int | None]:
-    """First byte and whole size of ``bytes 0-99/1000``; None = not said. RFC 9110, 14.4"""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
-    if found is None:
-        return None, None
-    return int(found[1]), None if found[2] == "*" else int(found[2])
-
-
-def retry_after(text: str, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for, given as a number or a date; 0 = it says nothing. RFC 9110, 10.2.3"""
-    text = text.strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -1,0 +1,142 @@
+"""Plans for models of Ollama's registry, and for GGUF files at an address. Both are looked at before anything is fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from vllama_agent.chat import go_templates
+from vllama_agent.store import header, manifests, remote, wanted
+from vllama_agent.store.events import OnEvent
+from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_agent.store.origin import Origin
+from vllama_agent.store.plans import Plan, into_blobs
+from vllama_agent.store.registry import Layer, Registry
+from vllama_agent.store.wanted import Wanted
+from vllama_core import architectures
+from vllama_core.errors import ConfigError, FetchFailed
+from vllama_core.gguf import GgufError, GgufHeader
+from vllama_core.modelref import ModelName
+
+
+async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, instead: str) -> Plan:
+    """A model of the registry. Its header is read before anything is fetched: not all of Ollama's models run elsewhere.
+
+    :param instead: what can be asked for where it cannot be used; a name, or empty.
+    :raises ModelNotFound: the registry has none of that name.
+    :raises ConfigError: it cannot be used here; the sentence says why, and what to ask for instead.
+    """
+    layers = await source.layers(name)
+    by_kind: dict[str, list[Layer]] = {}
+    for layer in layers:
+        by_kind.setdefault(layer.kind, []).append(layer)
+    models = by_kind.get("model", [])
+    way_out = f"; its GGUF on the hub can be used instead: {instead}" if instead else "; look for a GGUF of it on the Hugging Face hub"
+    if len(models) != 1:
+        raise ConfigError(f"{name.display} of the registry is no single GGUF file ({len(models)} model layers){way_out}")
+    found = await source.header(name, models[0])
+    why = architectures.refusal(found)
+    if why is not None:
+        raise ConfigError(f"{name.display} of the registry cannot be served: {why}{way_out}")
+    texts = {kind: [await source.text(name, layer) for layer in by_kind.get(kind, [])] for kind in TEXTS}
+    template = _template(texts["template"], found, name, way_out)
+    projectors, adapters = by_kind.get("projector", []), by_kind.get("adapter", [])
+    blobs = [*models, *projectors[:1], *adapters]
+
+    async def finish(_: OnEvent) -> Manifest:
+        refs = [FileRef(digest=layer.digest, size=layer.size) for layer in blobs]
+        return Manifest(
+            name=name,
+            files=(refs[0],),
+            projector=refs[1] if projectors else None,
+            adapters=tuple(refs[len(refs) - len(adapters) :]),
+            source=Source(kind="registry", ref=ref, repo=f"{name.host}/{name.namespace}/{name.model}", quantization=found.quantization),
+            license=tuple(texts["license"]),
+            template=template,
+            system="\n".join(texts["system"]) or None,
+            parameters=_json(texts["params"], dict, "options", name) or {},
+            messages=tuple(_json(texts["messages"], list, "messages", name) or ()),
+        )
+
+    return Plan(name=name, ref=ref, downloads=tuple(_blob(source, name, layer, home) for layer in blobs), finish=finish)
+
+
+async def url(http: aiohttp.ClientSession, address: str, *, name: ModelName, home: Path) -> Plan:
+    """A GGUF file at an address. Nobody says what its bytes should be: its header and its size must fit together.
+
+    :raises ConfigError: it cannot be used here.
+    :raises FetchFailed: it cannot be looked at.
+    """
+    looked = await remote.header(http, Origin(address))
+    origin = Origin(address, etag=looked.etag)
+    why = architectures.refusal(looked.header)
+    if why is not None:
+        raise ConfigError(f"{origin.shown} cannot be served: {why}")
+    # A query may hold a signature that is another one tomorrow, and that nobody should read in a list.
+    key = hashlib.sha256(f"{origin.shown} {looked.etag} {looked.size}".encode()).hexdigest()
+    wanted = Wanted(
+        target=home / "partials" / f"{key}.gguf", partials=home / "partials", origin=origin, checksum=key, size=looked.size, is_known=False
+    )
+
+    async def finish(_: OnEvent) -> Manifest:
+        digest = await asyncio.to_thread(_checkedinto_blobs, home, wanted.target)
+        file = FileRef(digest=digest, size=looked.size, name=origin.shown.rpartition("/")[2])
+        source = Source(kind="url", ref=origin.shown, quantization=looked.header.quantization)
+        return Manifest(name=name, files=(file,), source=source)
+
+    return Plan(name=name, ref=origin.shown, downloads=(wanted,), finish=finish)
+
+
+def _checkedinto_blobs(home: Path, file: Path) -> str:
+    try:
+        header.read(file)
+    except GgufError as error:
+        file.unlink()
+        raise FetchFailed(f"what was fetched is damaged: {error}; pull again") from None
+    digest = wanted.checksum_of(file)
+    into_blobs(home, file, digest)
+    return digest
+
+
+TEXTS = ("template", "license", "system", "params", "messages")
+"""Layers that are read into the manifest."""
+
+
+def _blob(source: Registry, name: ModelName, layer: Layer, home: Path) -> Wanted:
+    return Wanted(
+        target=manifests.blob(home, layer.digest),
+        partials=home / "partials",
+        origin=source.origin(name, layer),
+        checksum=layer.digest,
+        size=layer.size,
+    )
+
+
+def _template(texts: list[str], found: GgufHeader, name: ModelName, way_out: str) -> str | None:
+    """The file's own Jinja template is the one that the model was trained with; Ollama's, in Go, is a translation of it."""
+    if isinstance(found.metadata.get("tokenizer.chat_template"), str) or not texts:
+        return None
+    if "{%" in texts[-1]:  # Go's language has no such statement
+        return texts[-1]
+    try:
+        return go_templates.to_jinja(texts[-1])
+    except go_templates.UnknownTemplate as error:
+        raise ConfigError(f"{name.display} of the registry cannot be served: {error}{way_out}") from None
+
+
+def _json(texts: list[str], kind: type, what: str, name: ModelName) -> Any:
+    """The last layer's JSON, as Ollama takes it."""
+    if not texts:
+        return None
+    try:
+        value = orjson.loads(texts[-1])
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"the {what} of {name.display} are no JSON: {error.msg}") from None
+    if not isinstance(value, kind):
+        raise ConfigError(f"the {what} of {name.display} are a {type(value).__name__}, not a {kind.__name__}")
+    return value
