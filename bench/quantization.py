@@ -174,7 +174,7 @@ def main(words: list[str]) -> None:
             print((FOLDER / f"{name}.json").read_text())
         case ["page"]:
             found = [json.loads((FOLDER / f"{name}.json").read_text()) for name in NAMES]
-            quantization_page.write(found, places.ROOT / "docs")
+            quantization_page.write(found, json.loads((FOLDER / "minilm.json").read_text()), places.ROOT / "docs")
         case _:
             raise SystemExit(__doc__)
 
