@@ -1,9 +1,8 @@
 """One download of a file at a time on everything that shares a folder: processes, containers, machines on a network file system.
 
 No file locks: they lie on network file systems. A claim is a file that only one can create (`O_EXCL`) and that its owner touches every
-few seconds. On the same machine a dead owner is known at once, by its process id or by a
-reboot; elsewhere by a claim that nobody touched for a
-minute *of the observer's own clock*, so clocks may differ and jump. Even when two believe that they own, the result is right: each
+few seconds. On the same machine a dead owner is known at once, by its process id or by a reboot; elsewhere by a claim that nobody touched
+for a minute *of the observer's own clock*, so clocks may differ and jump. Even when two believe that they own, the result is right: each
 writes a file of its own, and what is published was hashed before.
 """
 

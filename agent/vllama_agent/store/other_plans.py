@@ -23,6 +23,9 @@ from vllama_core.errors import ConfigError, FetchFailed
 from vllama_core.gguf import GgufError, GgufHeader
 from vllama_core.modelref import ModelName
 
+TEXTS = ("template", "license", "system", "params", "messages")
+"""Layers that are read into the manifest."""
+
 
 async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, instead: str) -> Plan:
     """A model of the registry. Its header is read before anything is fetched: not all of Ollama's models run elsewhere.
@@ -84,7 +87,7 @@ async def url(http: aiohttp.ClientSession, address: str, *, name: ModelName, hom
     )
 
     async def finish(_: OnEvent) -> Manifest:
-        digest = await asyncio.to_thread(_checkedinto_blobs, home, wanted.target)
+        digest = await asyncio.to_thread(_checked_into_blobs, home, wanted.target)
         file = FileRef(digest=digest, size=looked.size, name=origin.shown.rpartition("/")[2])
         source = Source(kind="url", ref=origin.shown, quantization=looked.header.quantization)
         return Manifest(name=name, files=(file,), source=source)
@@ -92,7 +95,7 @@ async def url(http: aiohttp.ClientSession, address: str, *, name: ModelName, hom
     return Plan(name=name, ref=origin.shown, downloads=(wanted,), finish=finish)
 
 
-def _checkedinto_blobs(home: Path, file: Path) -> str:
+def _checked_into_blobs(home: Path, file: Path) -> str:
     try:
         header.read(file)
     except GgufError as error:
@@ -101,10 +104,6 @@ def _checkedinto_blobs(home: Path, file: Path) -> str:
     digest = wanted.checksum_of(file)
     into_blobs(home, file, digest)
     return digest
-
-
-TEXTS = ("template", "license", "system", "params", "messages")
-"""Layers that are read into the manifest."""
 
 
 def _blob(source: Registry, name: ModelName, layer: Layer, home: Path) -> Wanted:
