@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vllama_agent.environments import layout
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -31,4 +33,12 @@ def test_an_extra_resolves_by_itself(extra: str) -> None:
     options = compiled() if any(requirement.startswith("llama-cpp-python") for requirement in EXTRAS[extra]) else []
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--disable-pip-version-check"]
     done = subprocess.run([*command, *options, f"{ROOT}[{extra}]"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_converters_pins_fit_together() -> None:
+    """They are no extra: their environment has nothing of ours."""
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--disable-pip-version-check"]
+    done = subprocess.run([*command, "-r", str(layout.REQUIREMENTS)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
