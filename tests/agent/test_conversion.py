@@ -13,19 +13,18 @@ USUAL = ["config.json", "model.safetensors", "tokenizer.model", "chat_template.j
 
 def test_programs_of_strangers_are_not_seen() -> None:
     listed = [*USUAL, "modeling_evil.py", "pytorch_model.bin", "run.sh", "training_args.bin", "onnx/model.onnx"]
-    assert conversion.visible(listed, model="m", allow_pickle=True) == sorted(USUAL)
+    assert conversion.visible(listed, model="m") == sorted(USUAL)
 
 
-def test_pickles_are_refused_unless_asked_for() -> None:
+def test_pickles_are_refused() -> None:
     listed = ["config.json", "pytorch_model.bin"]
     with pytest.raises(ConfigError, match=r"pickles \(pytorch_model.bin\).*take a repository with \.safetensors"):
-        conversion.visible(listed, model="m", allow_pickle=False)
-    assert conversion.visible(listed, model="m", allow_pickle=True) == listed
+        conversion.visible(listed, model="m")
 
 
 def test_a_folder_without_weights_is_told() -> None:
     with pytest.raises(ConfigError, match=r"m: there are no weights"):
-        conversion.visible(["config.json", "README.md"], model="m", allow_pickle=True)
+        conversion.visible(["config.json", "README.md"], model="m")
 
 
 @pytest.mark.parametrize(

@@ -185,12 +185,8 @@ async def test_broken_weights_are_told_before_the_work(snapshot: Path, home: Pat
         await run(snapshot, home, tmp_path / "out.gguf")
 
 
-async def test_pickles_are_converted_only_when_asked_for(snapshot: Path, home: Path, tmp_path: Path) -> None:
+async def test_pickles_are_refused(snapshot: Path, home: Path, tmp_path: Path) -> None:
     environment(home, "write()")
     (snapshot / "model.safetensors").rename(snapshot / "pytorch_model.bin")
     with pytest.raises(ConfigError, match="pickles"):
         await run(snapshot, home, tmp_path / "out.gguf")
-    made = await convert(
-        snapshot, out=tmp_path / "out.gguf", quantization="F16", home=home, on_event=lambda _event: None, allow_pickle=True
-    )
-    assert made.path.is_file()

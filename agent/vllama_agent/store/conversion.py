@@ -51,24 +51,22 @@ def model_name(snapshot: PurePath) -> str:
     return snapshot.name or "model"
 
 
-def visible(names: Iterable[str], *, model: str, allow_pickle: bool) -> list[str]:
+def visible(names: Iterable[str], *, model: str) -> list[str]:
     """The files that the converter may see, of a snapshot's paths.
 
-    :raises ConfigError: it has no weights, or only as pickles and these were not allowed.
+    :raises ConfigError: it has no weights, or only as pickles.
     """
     listed = sorted(names)
     seen = [name for name in listed if PurePath(name).suffix in SEEN or PurePath(name).name.upper().startswith("LICENSE")]
     if any(name.endswith(".safetensors") for name in seen):
         return seen
     pickles = [name for name in listed if PurePath(name).suffix in PICKLES]
-    if not pickles:
-        raise ConfigError(f"{model}: there are no weights to convert; a Hugging Face model has .safetensors files")
-    if not allow_pickle:
+    if pickles:
         raise ConfigError(
             f"{model}: its weights are there only as pickles ({pickles[0]}), a format that can run programs when it is opened; "
             "take a repository with .safetensors files"
         )
-    return seen + pickles
+    raise ConfigError(f"{model}: there are no weights to convert; a Hugging Face model has .safetensors files")
 
 
 def notes_on(config: Mapping[str, Any]) -> tuple[str, ...]:

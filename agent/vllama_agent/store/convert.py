@@ -38,7 +38,6 @@ async def convert(
     home: Path,
     on_event: OnEvent,
     name: str | None = None,
-    allow_pickle: bool = False,
     memory: int | None = None,
 ) -> ConvertedFile:
     """Convert a folder of Hugging Face files. `out` appears whole or not at all; cancelling ends the work and leaves nothing.
@@ -53,7 +52,7 @@ async def convert(
     """
     wanted = quantizations.parse(quantization)
     environment = layout.require(home)
-    found = await asyncio.to_thread(snapshots.read, snapshot, name=name, allow_pickle=allow_pickle)
+    found = await asyncio.to_thread(snapshots.read, snapshot, name=name)
     model = found.model
     with children.scratch_beside(out, kind="convert") as scratch:
         children.require_space(scratch, quantizations.disk_needed(found.parameters, wanted), what=f"converting {model} to {wanted.name}")

@@ -30,7 +30,7 @@ class Snapshot:
     notes: tuple[str, ...]
 
 
-def read(folder: Path, *, name: str | None, allow_pickle: bool) -> Snapshot:
+def read(folder: Path, *, name: str | None) -> Snapshot:
     """Look at a folder.
 
     :param name: what the model is called; None: as its repository or folder.
@@ -40,7 +40,7 @@ def read(folder: Path, *, name: str | None, allow_pickle: bool) -> Snapshot:
         raise ConfigError(f"{folder}: no such folder; give one with a model's Hugging Face files")
     model = name or conversion.model_name(folder.absolute())
     listed = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    files = conversion.visible(listed, model=model, allow_pickle=allow_pickle)
+    files = conversion.visible(listed, model=model)
     return Snapshot(
         folder=folder,
         model=model,
@@ -60,13 +60,11 @@ def view(snapshot: Snapshot, target: Path) -> Path:
 
 
 def _parameters(path: Path) -> int:
-    """Values in a file: of pickles, as many as have room with 16 bits each; of other files none.
+    """Values in a file of weights; of other files none.
 
     :raises ConfigError: it is broken or cut off.
     """
-    if path.suffix == ".safetensors":
-        return _safetensors_header(path).parameter_count
-    return path.stat().st_size // 2 if path.suffix in conversion.PICKLES else 0
+    return _safetensors_header(path).parameter_count if path.suffix == ".safetensors" else 0
 
 
 def _safetensors_header(path: Path) -> safetensors.SafetensorsHeader:
