@@ -205,6 +205,15 @@ async def test_a_bad_create_is_named_and_leaves_nothing(bench, gguf, put, body: 
     assert len(left_in(bench.home)) == 1
 
 
+@pytest.mark.parametrize("name", ["a.safetensors/b", "x" * 300, "b\0"])
+async def test_a_name_that_no_file_can_have_is_the_clients_fault(bench, name: str) -> None:
+    digest = await bench.api.upload(b"x")
+    status, body = await bench.api.create(model="x", files={"a.safetensors": digest, name: digest})
+    assert status == 400
+    assert "names cannot be a file's" in body["error"]
+    assert len(left_in(bench.home)) == 1
+
+
 async def test_an_unknown_base_is_not_found(bench) -> None:
     status, body = await bench.api.create(model="x", **{"from": "nobody"})
     assert (status, body["error"]) == (404, "model 'nobody' not found")

@@ -41,9 +41,7 @@ async def converted(
             path = library.blob(digest)
             if path is None:
                 raise InvalidRequest(f"files: the blob sha256:{digest} of {file} is not here; send it to /api/blobs first", field="files")
-            link = snapshot / file
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path.absolute())
+            _link(snapshot / file, path)
         wanted = quantizations.parse(quantization or UNQUANTIZED)
         made = await convert.convert(
             snapshot, out=scratch / "made.gguf", quantization=wanted.name, home=library.layers.home, on_event=on_event, name=name
@@ -68,6 +66,19 @@ async def quantized(library: Library, manifest: Manifest, *, quantization: str, 
             source, out=scratch / "made.gguf", quantization=wanted.name, on_event=on_event, label=manifest.name.display
         )
         return _kept(library, made, f"{manifest.name.model}-{wanted.name}.gguf"), made.notes
+
+
+def _link(link: Path, blob: Path) -> None:
+    """Give a blob the name that a client chose.
+
+    :raises InvalidRequest: no file can have it beside the others: it is too long, or a folder's, or holds a NUL.
+    """
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blob.absolute())
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(f"files: one of the names cannot be a file's beside the others: {why}", field="files") from None
 
 
 @contextlib.contextmanager
