@@ -17,6 +17,7 @@ from vllama_core.errors import InvalidRequest, NotYet
 
 MAX_CHOICES = 128
 MAX_ALTERNATIVES = 20
+REPETITION = options.TABLE["repeat_penalty"]
 EFFORTS = ("minimal", "low", "medium", "high", "max", "xhigh", "ultra")
 
 
@@ -157,7 +158,7 @@ def _sampling(body: dict[str, Any], brought: dict[str, Any]) -> Sampling:
         "min_p": fields.number(body, "min_p", low=0, high=1),
         "presence_penalty": fields.number(body, "presence_penalty", low=-2, high=2),
         "frequency_penalty": fields.number(body, "frequency_penalty", low=-2, high=2),
-        "repeat_penalty": fields.number(body, "repetition_penalty", low=1e-3),
+        "repeat_penalty": fields.number(body, "repetition_penalty", low=REPETITION.low, high=REPETITION.high),
     }
     given: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}
     given |= {name: value for name, value in brought.items() if name in options.SAMPLING}

@@ -15,6 +15,8 @@ from vllama_agent.engines.base import Sampling
 from vllama_core.errors import InvalidRequest
 
 INT_MAX = 2**31 - 1
+MAX_PENALTY = 100.0
+"""As with logit_bias, this forbids or forces a token; far more would overflow the 32 bits of a logit and leave no order among tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,9 @@ TABLE: dict[str, Option] = {
     "min_p": Option("float", 0, 1),
     "typical_p": Option("float", 0, 1),
     "repeat_last_n": Option("int", -1, INT_MAX),  # 0 off, -1 the whole context
-    "repeat_penalty": Option("float", 1e-3),  # it divides
-    "presence_penalty": Option("float"),
-    "frequency_penalty": Option("float"),
+    "repeat_penalty": Option("float", 1e-3, 1e3),  # it divides
+    "presence_penalty": Option("float", -MAX_PENALTY, MAX_PENALTY),
+    "frequency_penalty": Option("float", -MAX_PENALTY, MAX_PENALTY),
     "mirostat": Option("int", 0, 2),
     "mirostat_tau": Option("float", 0),
     "mirostat_eta": Option("float", 0),

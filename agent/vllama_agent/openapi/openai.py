@@ -38,7 +38,7 @@ CHOICES: dict[str, Schema] = {
     "min_p": optional(within(0, 1)),
     "presence_penalty": optional(within(-2, 2)),
     "frequency_penalty": optional(within(-2, 2)),
-    "repetition_penalty": optional({"type": "number", "minimum": 1e-3}),
+    "repetition_penalty": optional(within(openai.REPETITION.low, openai.REPETITION.high)),
     "logit_bias": optional(LOGIT_BIAS),
 }
 EFFORT: Schema = {"enum": [None, False, "", "none"], "description": "Not yet supported: thinking."}
