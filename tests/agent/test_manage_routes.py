@@ -164,6 +164,15 @@ async def test_a_created_model_answers_in_its_own_words(bench, gguf, put) -> Non
     assert [(m.role, m.content) for m in request.messages] == [("system", "Arr."), ("user", "Hi")]
 
 
+async def test_every_kind_of_option_reads_back(bench, gguf, put) -> None:
+    put(bench.home, gguf(), "base")
+    parameters = {"stop": ["x", "y"], "logit_bias": {"5": 1.5}, "top_k": 3, "temperature": 0.5, "use_mmap": True}
+    assert (await bench.api.create(model="x", **{"from": "base"}, parameters=parameters))[0] == 200
+    assert manifest(bench.home, "x").parameters == parameters
+    status, _ = await bench.api("POST", "/api/generate", {"model": "x", "prompt": "hi", "stream": False})
+    assert status == 200
+
+
 async def test_a_go_template_becomes_jinja_or_is_refused(bench, gguf, put) -> None:
     put(bench.home, gguf(), "base")
     assert (await bench.api.create(model="a", **{"from": "base"}, template="Q: {{ .Prompt }} A: "))[0] == 200

@@ -296,6 +296,14 @@ async def test_a_name_that_the_catalogue_lacks_comes_from_the_registry(world: Wo
     assert list((world.home / "partials").iterdir()) == []
 
 
+async def test_a_wrong_option_of_the_registrys_is_left_out_with_a_note(world: World) -> None:
+    world.registry.add("library/rare:1b", model=MODEL, params=json.dumps({"temperature": "hot", "top_k": 3, "num_gqa": 8}))
+    note = 'Its parameter temperature is left out: temperature must be a number, not "hot".'
+    assert note in statuses(await world.pull("rare:1b"))
+    assert world.manifest("rare:1b").parameters == {"top_k": 3}
+    assert world.manifest("rare:1b").source.notes == (note,)
+
+
 async def test_the_registry_is_asked_outright_by_its_host(world: World) -> None:
     world.registry.add("library/llama3.2:3b", model=MODEL)
     await world.pull("ollama.com/library/llama3.2:3b")

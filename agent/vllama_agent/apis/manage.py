@@ -162,8 +162,7 @@ def _parameters(value: Any) -> dict[str, Any] | None:
     unknown = sorted(key for key in given if key not in options.TABLE)
     if unknown:
         raise InvalidRequest(f"parameters: {fields.shown(unknown[0])} is unknown; known are {', '.join(options.TABLE)}", field="parameters")
-    checked = options.checked(given, path="parameters.")
-    return {key: list(item) if isinstance(item, tuple) else item for key, item in checked.items()}
+    return options.as_json(options.checked(given, path="parameters."))
 
 
 def _messages(value: Any) -> tuple[dict[str, Any], ...] | None:

@@ -100,6 +100,31 @@ def checked(options: dict[str, Any], path: str = "options.") -> dict[str, Any]:
     return {name: _check(name, option, options, path) for name, option in TABLE.items() if options.get(name) is not None}
 
 
+def legal(given: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Options of a model that another program made: those that are known and right, as JSON, and a sentence on each that is wrong."""
+    kept: dict[str, Any] = {}
+    notes: list[str] = []
+    for name in given:
+        try:
+            found = checked({name: given[name]}, path="")
+        except InvalidRequest as error:
+            found = {}
+            notes.append(f"Its parameter {name} is left out: {error}.")
+        kept |= as_json(found)
+    return kept, tuple(notes)
+
+
+def as_json(known: dict[str, Any]) -> dict[str, Any]:
+    """What `checked` made, to be stored with a model: `checked` reads it back."""
+    return {name: _plain(TABLE[name], value) for name, value in known.items()}
+
+
+def _plain(option: Option, value: Any) -> Any:
+    if option.kind == "biases":
+        return {str(token): bias for token, bias in value}
+    return list(value) if option.kind == "strings" else value
+
+
 def _check(name: str, option: Option, options: dict[str, Any], prefix: str) -> Any:
     path = prefix + name
     match option.kind:

@@ -17,7 +17,7 @@ from vllama_agent.chat import go_templates
 from vllama_agent.store import header, manifests
 from vllama_agent.store.manifests import FileRef, Manifest, Source
 from vllama_core import architectures
-from vllama_core.errors import ConfigError, InvalidRequest
+from vllama_core.errors import ConfigError
 from vllama_core.gguf import GgufError, GgufHeader
 from vllama_core.modelref import ModelName
 
@@ -160,13 +160,4 @@ def _template(read: GgufHeader, by_kind: dict[str, list[_Layer]], *, renderer: s
 def _parameters(by_kind: dict[str, list[_Layer]]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Known parameters with right values, and a note on each that is neither."""
     given = json.loads(by_kind["params"][0].text()) if "params" in by_kind else {}
-    kept: dict[str, Any] = {}
-    notes: list[str] = []
-    for name, value in given.items():
-        try:
-            checked = options.checked({name: value}, path="")
-        except InvalidRequest as error:
-            checked = {}
-            notes.append(f"Its parameter {name} is left out: {error}.")
-        kept |= {name: list(item) if isinstance(item, tuple) else item for name, item in checked.items()}
-    return kept, tuple(notes)
+    return options.legal(given)

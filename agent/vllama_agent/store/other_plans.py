@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from vllama_agent.apis import options
 from vllama_agent.chat import go_templates
 from vllama_agent.store import header, manifests, remote, wanted
 from vllama_agent.store.events import OnEvent
@@ -48,6 +49,9 @@ async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, i
         raise ConfigError(f"{name.display} of the registry cannot be served: {why}{way_out}")
     texts = {kind: [await source.text(name, layer) for layer in by_kind.get(kind, [])] for kind in TEXTS}
     template = _template(texts["template"], found, name, way_out)
+    parameters, notes = options.legal(_json(texts["params"], dict, "options", name) or {})
+    turns = tuple(_json(texts["messages"], list, "messages", name) or ())
+    repo = f"{name.host}/{name.namespace}/{name.model}"
     projectors, adapters = by_kind.get("projector", []), by_kind.get("adapter", [])
     blobs = [*models, *projectors[:1], *adapters]
 
@@ -58,15 +62,15 @@ async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, i
             files=(refs[0],),
             projector=refs[1] if projectors else None,
             adapters=tuple(refs[len(refs) - len(adapters) :]),
-            source=Source(kind="registry", ref=ref, repo=f"{name.host}/{name.namespace}/{name.model}", quantization=found.quantization),
+            source=Source(kind="registry", ref=ref, repo=repo, quantization=found.quantization, notes=notes),
             license=tuple(texts["license"]),
             template=template,
             system="\n".join(texts["system"]) or None,
-            parameters=_json(texts["params"], dict, "options", name) or {},
-            messages=tuple(_json(texts["messages"], list, "messages", name) or ()),
+            parameters=parameters,
+            messages=turns,
         )
 
-    return Plan(name=name, ref=ref, downloads=tuple(_blob(source, name, layer, home) for layer in blobs), finish=finish)
+    return Plan(name=name, ref=ref, downloads=tuple(_blob(source, name, layer, home) for layer in blobs), finish=finish, notes=notes)
 
 
 async def url(http: aiohttp.ClientSession, address: str, *, name: ModelName, home: Path) -> Plan:
