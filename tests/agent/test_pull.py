@@ -316,6 +316,17 @@ async def test_a_template_of_gos_is_translated_where_the_file_has_none(world: Wo
     assert "{%" in (Store(world.home).find("rare").template or "")
 
 
+async def test_a_model_whose_prompts_ollamas_own_code_makes_is_refused(world: World) -> None:
+    """Its template layer is not what Ollama runs it with, unless the file brings the model's own."""
+    settings = json.dumps({"model_format": "gguf", "renderer": "qwen3-coder"})
+    world.registry.add("library/rare:latest", config=settings, model=MODEL, template="{{ .Prompt }}")
+    with pytest.raises(ConfigError, match=r"code inside Ollama \(qwen3-coder\)"):
+        await world.pull("rare")
+    world.registry.add("library/rare:own", config=settings, model=small_gguf.make(template="{{ messages }}"), template="{{ .Prompt }}")
+    await world.pull("rare:own")
+    assert Store(world.home).find("rare:own").template is None
+
+
 async def test_a_template_that_cannot_be_translated_is_refused_before_the_download(world: World) -> None:
     world.registry.add("library/rare:latest", model=small_gguf.make(padding=3 << 20), template="{{ nonsense .X }}")
     with pytest.raises(ConfigError, match="rare:latest of the registry cannot be served"):

@@ -27,17 +27,21 @@ class FakeRegistry:
     sent: int = 0
     endpoint: str = ""
 
-    def add(self, name: str, **layers: bytes | str) -> dict[str, str]:
+    def add(self, name: str, *, config: str = "{}", **layers: bytes | str) -> dict[str, str]:
         """A model such as ``library/m:tag``; layers by kind, in order. Digests by kind."""
         digests, described = {}, []
+        settings = self._described("application/vnd.docker.container.image.v1+json", config.encode())
         for kind, content in layers.items():
             data = content.encode() if isinstance(content, str) else content
-            digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-            self.blobs[digest] = data
-            digests[kind] = digest.removeprefix("sha256:")
-            described.append({"mediaType": KIND + kind, "digest": digest, "size": len(data)})
-        self.manifests[name] = {"schemaVersion": 2, "config": described[0], "layers": described}
+            described.append(self._described(KIND + kind, data))
+            digests[kind] = str(described[-1]["digest"]).removeprefix("sha256:")
+        self.manifests[name] = {"schemaVersion": 2, "config": settings, "layers": described}
         return digests
+
+    def _described(self, media_type: str, data: bytes) -> dict[str, object]:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        self.blobs[digest] = data
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
     async def manifest(self, request: web.Request) -> web.Response:
         if self.locked:

@@ -17,15 +17,15 @@ from vllama_agent.store.events import OnEvent
 from vllama_agent.store.manifests import FileRef, Manifest, Source
 from vllama_agent.store.origin import Origin
 from vllama_agent.store.plans import Plan, into_blobs
-from vllama_agent.store.registry import Layer, Registry
+from vllama_agent.store.registry import CONFIG, Layer, Registry
 from vllama_agent.store.wanted import Wanted
 from vllama_core import architectures
 from vllama_core.errors import ConfigError, FetchFailed
 from vllama_core.gguf import GgufError, GgufHeader
 from vllama_core.modelref import ModelName
 
-TEXTS = ("template", "license", "system", "params", "messages")
-"""Layers that are read into the manifest."""
+TEXTS = ("template", "license", "system", "params", "messages", CONFIG)
+"""Layers that are read at once: all but the last go into the manifest."""
 
 
 async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, instead: str) -> Plan:
@@ -48,7 +48,8 @@ async def registry(source: Registry, *, name: ModelName, ref: str, home: Path, i
     if why is not None:
         raise ConfigError(f"{name.display} of the registry cannot be served: {why}{way_out}")
     texts = {kind: [await source.text(name, layer) for layer in by_kind.get(kind, [])] for kind in TEXTS}
-    template = _template(texts["template"], found, name, way_out)
+    renderer = (_json(texts[CONFIG], dict, "settings", name) or {}).get("renderer")
+    template = _template(texts["template"], found, name, way_out, renderer=renderer)
     parameters, notes = options.legal(_json(texts["params"], dict, "options", name) or {})
     turns = tuple(_json(texts["messages"], list, "messages", name) or ())
     repo = f"{name.host}/{name.namespace}/{name.model}"
@@ -120,9 +121,19 @@ def _blob(source: Registry, name: ModelName, layer: Layer, home: Path) -> Wanted
     )
 
 
-def _template(texts: list[str], found: GgufHeader, name: ModelName, way_out: str) -> str | None:
-    """The file's own Jinja template is the one that the model was trained with; Ollama's, in Go, is a translation of it."""
-    if isinstance(found.metadata.get("tokenizer.chat_template"), str) or not texts:
+def _template(texts: list[str], found: GgufHeader, name: ModelName, way_out: str, *, renderer: object) -> str | None:
+    """The file's own Jinja template is the one that the model was trained with; Ollama's, in Go, is a translation of it.
+
+    :param renderer: the code inside Ollama that makes the model's prompts instead of its template; empty: there is none.
+    """
+    if isinstance(found.metadata.get("tokenizer.chat_template"), str):
+        return None
+    if renderer:
+        raise ConfigError(
+            f"{name.display} of the registry cannot be served: its file has no chat template, and its prompts are made by code inside "
+            f"Ollama ({renderer}){way_out}"
+        )
+    if not texts:
         return None
     if "{%" in texts[-1]:  # Go's language has no such statement
         return texts[-1]

@@ -7,7 +7,7 @@ https://github.com/ollama/ollama/blob/main/server/internal/manifest/manifest.go
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -22,6 +22,8 @@ from vllama_core.modelref import DEFAULT_HOST, ModelName
 
 ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 KIND = "application/vnd.ollama.image."
+CONFIG = "config"
+"""Kind of the blob that says what Ollama itself has to know of a model, in JSON."""
 LARGEST_TEXT = 4 << 20
 """Bytes of a manifest or of a layer of text; templates and licences have some thousand."""
 DENIED = "this registry wants an account, which vllama has not"
@@ -31,7 +33,7 @@ DENIED = "this registry wants an account, which vllama has not"
 class Layer:
     """A blob.
 
-    :ivar kind: ``model``, ``template``, ``params`` …; the media type itself where it is a stranger's.
+    :ivar kind: ``model``, ``template``, ``params``, ``config`` …; the media type itself where it is a stranger's.
     :ivar digest: sha256 in hexadecimal.
     """
 
@@ -72,7 +74,9 @@ class Registry:
         except remote.Missing:
             raise ModelNotFound(name.display) from None
         try:
-            return [_layer(fields) for fields in orjson.loads(body)["layers"]]
+            manifest = orjson.loads(body)
+            config = [replace(_layer(manifest["config"]), kind=CONFIG)] if manifest.get("config") else []
+            return [*(_layer(fields) for fields in manifest["layers"]), *config]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise FetchFailed(f"the registry's manifest of {name.display} cannot be used: {error}") from None
 
