@@ -107,7 +107,9 @@ class HubRef:
 
     def __str__(self) -> str:
         wanted = self.file or self.quantization
-        return self.repo + (f":{wanted}" if wanted else "") + (f"@{self.revision}" if self.revision else "")
+        # without a host, this one owner's names are the registry's
+        host = f"{HUB_HOST}/" if self.repo.partition("/")[0].casefold() == DEFAULT_NAMESPACE else ""
+        return host + self.repo + (f":{wanted}" if wanted else "") + (f"@{self.revision}" if self.revision else "")
 
 
 @dataclass(frozen=True, slots=True)

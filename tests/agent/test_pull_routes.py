@@ -306,7 +306,13 @@ async def test_interrupting_the_command_keeps_what_has_arrived(hub: FakeHub, tmp
     hub.gate.clear()
     hub.gate_at = 4 * MIB
     words, environment = command(hub, tmp_path, NAME)
-    process = await asyncio.create_subprocess_exec(*words, env=environment, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+        # a test run in the background of a script ignores SIGINT, and would hand that down
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     await until(lambda: arrived(tmp_path) >= 3 * MIB, seconds=30)
     process.send_signal(signal.SIGINT)
     assert await process.wait() == cli.INTERRUPTED

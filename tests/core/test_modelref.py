@@ -161,6 +161,7 @@ PIECES = st.sampled_from(
 
 
 @example("http://HTTP://HF.CO/")
+@example("HF.CO/LIBRARY/0")
 @given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=8).map("".join)))
 def test_every_text_is_a_reference_that_prints_as_itself_or_a_sentence(text: str) -> None:
     try:
