@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from vllama_agent.commands import show
+from vllama_agent.commands import show, values
 from vllama_agent.commands.answer import Printer, safe
 from vllama_agent.commands.client import Client
 from vllama_core.errors import VllamaError
@@ -128,7 +128,7 @@ class Chat:
                 print("Set system message.")
             case ["parameter", text] if len(parts := _words(text)) >= 2:
                 name, *given = parts
-                self.options[name] = [*self.options.get(name, []), *given] if name == "stop" else _number(given[0])
+                self.options[name] = [*self.options.get(name, []), *given] if name == "stop" else values.option(given[0])
                 print(f"Set parameter '{name}' to '{' '.join(given)}'")
             case _:
                 print("Usage: /set system TEXT, /set parameter NAME VALUE, /set verbose or /set quiet")
@@ -157,18 +157,6 @@ def _words(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError:
         return text.split()
-
-
-def _number(text: str) -> Any:
-    """Options are numbers where they look like some; the server says what is wrong."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def terminal(environment: Mapping[str, str]) -> Read:

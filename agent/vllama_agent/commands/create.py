@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vllama_agent.commands import client
+from vllama_agent.commands import client, values
 from vllama_agent.commands.bars import Bars
 from vllama_agent.commands.client import Client
 from vllama_agent.store import digests
@@ -73,18 +73,7 @@ def request(server: Client, made: Modelfile, folder: Path) -> dict[str, Any]:
 
 
 def _value(name: str, texts: tuple[str, ...]) -> Any:
-    """A parameter as JSON has it: the server checks its type."""
-    if name == "stop":
-        return list(texts)
-    text = texts[-1]
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return list(texts) if name == "stop" else values.option(texts[-1])
 
 
 def _path(base: str, folder: Path) -> Path | None:

@@ -1,4 +1,5 @@
-"""From the text of a flag or a variable to a value. Each raises ValueError with what is allowed, to be put behind the setting's name."""
+"""From the text of a flag or a variable to a value. Those of settings raise ValueError with what is allowed, to be put
+behind the setting's name."""
 
 from __future__ import annotations
 
@@ -10,6 +11,18 @@ from vllama_core import durations
 
 FALSE = ("0", "f", "false", "no", "off")
 """What Go's strconv.ParseBool takes for false, and two words that people write."""
+
+
+def option(text: str) -> bool | int | float | str:
+    """A model's option as JSON has it: a number or a truth value where it looks like one. The server says what is wrong."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def whole(*, least: int, most: int | None = None, zero_is_default: bool = False) -> Callable[[str], int | None]:
