@@ -5,6 +5,7 @@ https://github.com/ollama/ollama/blob/main/docs/faq.mdx#how-can-i-expose-ollama-
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -42,6 +43,21 @@ class Address:
     def connectable(self) -> str:
         """The host to connect to: what means "every interface" to a server means nothing to a client."""
         return {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)
+
+    @property
+    def url(self) -> str:
+        """To connect to, as people write it; without a slash at its end."""
+        host = self.connectable
+        shown = f"[{host}]" if ":" in host else host
+        return f"{self.scheme or 'http'}://{shown}:{self.effective_port}{self.path}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse(text: str) -> Address:

@@ -9,9 +9,12 @@ VllamaError
  ├─ Forbidden              an operator owns this agent, or the store is read-only (403)
  ├─ NoSpace                the disk has no room for it (507)
  ├─ Busy                   a bounded queue is full, or the server drains (503 / 429)
+ │   └─ LimitReached       the caller's key has used what it may (429)
+ ├─ DoesNotFit             a model needs more memory than there is for it (500)
  ├─ EngineFailed           the engine died or cannot start (500)
  ├─ FetchFailed            a model cannot be fetched: the network, the source, or its bytes (502)
  │   └─ AccessDenied       the source wants a token, or an agreement that was not given (403)
+ ├─ UnreadableModel        a model's files are not what files of their form are; the store leaves it out (500)
  ├─ ConversionFailed       a model's files cannot be made into GGUF, or into that quantization (500)
  └─ RequestCancelled       the caller went away (499)
 
@@ -89,6 +92,18 @@ class Busy(VllamaError):
         self.retry_after = retry_after
 
 
+class LimitReached(Busy):
+    """Whoever the caller's key names has as much as it may; try again after `retry_after` seconds."""
+
+
+class DoesNotFit(VllamaError):
+    """A model needs more memory than it can get here, however long one waits; names the figures and the way out."""
+
+
+ENGINE_STOPPED = "model runner has unexpectedly stopped"
+"""What Ollama's clients look for when an engine died: its `EngineFailed` begins so."""
+
+
 class EngineFailed(VllamaError):
     """The engine died, or could not be started."""
 
@@ -99,6 +114,10 @@ class FetchFailed(VllamaError):
 
 class AccessDenied(FetchFailed):
     """The source refuses: the sentence says which token is read and how access is got."""
+
+
+class UnreadableModel(VllamaError):
+    """A model's files cannot be read as what they are to be; says what is wrong with which."""
 
 
 class ConversionFailed(VllamaError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vllama_core import human
-from vllama_core.errors import VllamaError
+from vllama_core.errors import UnreadableModel
 from vllama_core.gguf_array import SCALARS, STRING, GgufArray
 from vllama_core.gguf_types import FILE_TYPES, TENSOR_TYPES
 
@@ -39,7 +39,7 @@ Source = Callable[[int, int], bytes]
 """(offset, size) -> the bytes of the file that lie there."""
 
 
-class GgufError(VllamaError):
+class GgufError(UnreadableModel):
     """The bytes are no GGUF file that can be used; the sentence says what is wrong."""
 
 
@@ -98,8 +98,10 @@ class GgufHeader:
 
     @property
     def quantization(self) -> str:
-        """``Q4_K_M``, ``BF16`` …, or ``unknown``."""
+        """``Q4_K_M``, ``BF16`` …, or ``unknown``. A number in GGUF files, the word itself where other files are described (`hf_header`)."""
         value = self.metadata.get("general.file_type")
+        if isinstance(value, str):
+            return value
         return FILE_TYPES.get(value, "unknown") if isinstance(value, int) else "unknown"
 
     @property

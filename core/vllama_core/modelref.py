@@ -1,4 +1,6 @@
-"""What people type for a model, taken apart: a file, a name, a repository of the Hugging Face hub, a URL. Pure: nothing is looked up.
+"""What people type for a model, taken apart: a file, a name, a repository of the Hugging Face hub, a URL, a place in storage of one's own.
+
+Pure: nothing is looked up.
 
 A name is ``[host/][namespace/]model[:tag][@revision]``. Without a host, one part is a model of Ollama's library, and two parts are a
 repository of the hub, as everywhere but in Ollama: ``ollama.com/namespace/model`` names Ollama's. The tag `latest` is implied.
@@ -11,8 +13,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from vllama_core import quantization_names
+from vllama_core import quantization_names, storageref
 from vllama_core.errors import ConfigError
+from vllama_core.storageref import StorageRef
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
@@ -22,10 +25,11 @@ DEMO_MODEL = "gemma3:270m-base"
 """The model that `make run` serves: a real Gemma 3 270M base model. Ollama's `gemma3:270m` is the instruct model, hence the tag."""
 WHAT_CAN_BE_GIVEN = (
     "give a GGUF file, a folder with the GGUF file or files of one model, a name such as qwen3:0.6b, a repository of the Hugging Face "
-    f"hub such as Qwen/Qwen3-8B-GGUF:Q4_K_M, ollama.com/library/NAME:TAG, the https:// address of a GGUF file, or {DEMO_MODEL}"
+    "hub such as Qwen/Qwen3-8B-GGUF:Q4_K_M, ollama.com/library/NAME:TAG, the https:// address of a GGUF file, s3://BUCKET/FOLDER/, "
+    f"oci://REGISTRY/REPOSITORY:TAG, pvc://CLAIM/FOLDER/, or {DEMO_MODEL}"
 )
-LATER = ("s3://", "oci://", "pvc://")
-"""Sources that this version does not read."""
+STORAGE_HOSTS = ("s3", "pvc")
+"""Hosts in names of models from storage; no registry is called so."""
 
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 # Wider than Ollama's 80 characters, and dots in the namespace: names of the Hugging Face hub have both.
@@ -59,7 +63,13 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName | None:
-        """None: `text` cannot be a name."""
+        """None: `text` cannot be a name. A reference to storage stands for the name of what comes from there."""
+        try:
+            storage = storageref.parse(text)
+        except ConfigError:
+            return None
+        if storage is not None:
+            return _stored_name(storage)
         found = _NAME.fullmatch(_SITES.sub("", text, count=1))
         return None if found is None else _name_of(found)
 
@@ -77,6 +87,11 @@ class ModelName:
     def key(self) -> str:
         """Equal for names that mean the same model: case does not count."""
         return f"{self.host}/{self.namespace}/{self.model}:{self.tag}".casefold()
+
+
+def _stored_name(storage: StorageRef) -> ModelName:
+    host, namespace, model, tag = storage.name_parts
+    return ModelName(model, tag, namespace, host)
 
 
 def _name_of(found: re.Match[str]) -> ModelName:
@@ -105,6 +120,11 @@ class HubRef:
     revision: str | None = None
     file: str | None = None
 
+    @property
+    def names_no_gguf(self) -> bool:
+        """Whether it leaves open in which form the model is wanted: no quantization is said and no file."""
+        return self.quantization is None and self.file is None
+
     def __str__(self) -> str:
         wanted = self.file or self.quantization
         # without a host, this one owner's names are the registry's
@@ -121,6 +141,7 @@ class ModelRef:
     :ivar hub: it is asked for from the hub.
     :ivar registry: it is asked for from the registry at the name's host, and from nowhere else.
     :ivar url: of a GGUF file.
+    :ivar storage: a bucket's, a registry's artifact or a volume claim's; it comes from there and from nowhere else.
     """
 
     path: str | None = None
@@ -128,6 +149,7 @@ class ModelRef:
     hub: HubRef | None = None
     registry: bool = False
     url: str | None = None
+    storage: StorageRef | None = None
 
     def __str__(self) -> str:
         """A reference that parses to this one."""
@@ -135,6 +157,8 @@ class ModelRef:
             return self.path
         if self.hub is not None:
             return str(self.hub)
+        if self.storage is not None:
+            return str(self.storage)
         assert self.name is not None, "what has no path has a name"
         shown = self.url or self.name.display
         return f"ollama.com/library/{shown}" if self.registry and "/" not in shown else shown
@@ -143,10 +167,11 @@ class ModelRef:
     def parse(cls, text: str) -> ModelRef:
         """Read a reference. What begins with ``/``, ``./``, ``../`` or ``~`` or ends with ``.gguf`` is a path, the rest are names.
 
-        :raises ConfigError: it is neither, or of a kind that this version does not know.
+        :raises ConfigError: it is neither.
         """
-        if text.startswith(LATER):
-            raise ConfigError(f"{text!r}: this version of vllama does not fetch from {text.partition(':')[0]}; {WHAT_CAN_BE_GIVEN}")
+        storage = storageref.parse(text)
+        if storage is not None:
+            return cls(name=_stored_name(storage), storage=storage)
         bare = _SITES.sub("", text, count=1)
         found = _NAME.fullmatch(bare.rstrip("/") if bare != text else text)
         if text.startswith(("http://", "https://")) and (bare == text or found is None or found["host"] is None):
@@ -209,6 +234,12 @@ def _of_page(text: str, page: str) -> ModelRef:
 def is_path(text: str) -> bool:
     """Whether a reference means a place in the file system."""
     return text.startswith(("/", "./", "../", "~")) or text in (".", "..") or text.lower().endswith(".gguf")
+
+
+def runs_at_ollama(text: str) -> bool:
+    """Whether a name is that of a model in Ollama's cloud: its tag is `cloud`, or ends so (https://docs.ollama.com/cloud)."""
+    tag = text.rpartition(":")[2] if ":" in text else ""
+    return tag == "cloud" or tag.endswith("-cloud")
 
 
 def name_from_stem(stem: str) -> ModelName:

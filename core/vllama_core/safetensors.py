@@ -25,10 +25,14 @@ class SafetensorsHeader:
 
     :ivar shapes: name: shape, of every tensor.
     :ivar data_end: bytes that a whole file has.
+    :ivar types: name: type, such as ``BF16``, of every tensor.
+    :ivar sizes: name: bytes, of every tensor.
     """
 
     shapes: dict[str, tuple[int, ...]]
     data_end: int
+    types: dict[str, str]
+    sizes: dict[str, int]
 
     @property
     def parameter_count(self) -> int:
@@ -62,6 +66,10 @@ def parse(header: bytes) -> SafetensorsHeader:
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
         shapes = {name: tuple(int(side) for side in entry["shape"]) for name, entry in tensors.items()}
         end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        types = {name: str(entry["dtype"]) for name, entry in tensors.items()}
+        sizes = {name: int(entry["data_offsets"][1]) - int(entry["data_offsets"][0]) for name, entry in tensors.items()}
+        if min(sizes.values(), default=0) < 0:
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise SafetensorsError(f"its header is broken ({type(error).__name__})") from None
-    return SafetensorsHeader(shapes=shapes, data_end=size + end)
+    return SafetensorsHeader(shapes=shapes, data_end=size + end, types=types, sizes=sizes)

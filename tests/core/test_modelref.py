@@ -113,9 +113,20 @@ def test_an_address_of_a_gguf_file_is_called_like_the_file() -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("s3://a/b", "does not fetch from s3"),
-        ("oci://a", "does not fetch from oci"),
-        ("pvc://a/b", "does not fetch from pvc"),
+        ("s3://", "'' is no name of a bucket"),
+        ("s3://My_Bucket/m.gguf", "'My_Bucket' is no name of a bucket"),
+        ("s3://bucket/a//m.gguf", "has an empty part, or one of dots"),
+        ("s3://bucket/../m.gguf", "has an empty part, or one of dots"),
+        ("s3://bucket/a\nb/", "cannot be printed"),
+        ("pvc://models/../../etc/", "has an empty part, or one of dots"),
+        ("pvc:///m.gguf", "'' is no name of a volume claim"),
+        ("oci://", "is no reference of a registry's artifact"),
+        ("oci://ghcr.io", "is no reference of a registry's artifact"),
+        ("oci://ai/smollm2", "'ai' is no registry"),
+        ("oci://ghcr.io/Team/m", "is no reference of a registry's artifact"),
+        ("oci://ghcr.io/a/m@sha256:12", "'sha256:12' is no sha256 digest"),
+        ("oci://hf.co/a/b", "models of hf.co are named without oci://; write OWNER/NAME"),
+        ("oci://ollama.com/library/x", "write ollama.com/library/NAME:TAG"),
         ("a b", "is no model"),
         ("", "is no model"),
         ("a/b:medium", "'medium' is neither a quantization"),
@@ -137,6 +148,49 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError, match="user name or a password") as told:
         ModelRef.parse("https://me:hunter2@example.com/a.gguf")
     assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "printed", "display"),
+    [
+        ("s3://models/m.gguf", "s3://models/m.gguf", "s3/models/m:latest"),
+        ("s3://models/team/m.Q8_0.gguf", "s3://models/team/m.Q8_0.gguf", "s3/models/team..m.Q8_0:latest"),
+        ("s3://models/team/qwen", "s3://models/team/qwen/", "s3/models/team..qwen:latest"),
+        ("S3://models", "s3://models/", "s3/models/_:latest"),
+        ("pvc://claim/a/", "pvc://claim/a/", "pvc/claim/a:latest"),
+        ("oci://ghcr.io/org/m:1", "oci://ghcr.io/org/m:1", "ghcr.io/org/m:1"),
+        ("oci://ghcr.io/a/b/m", "oci://ghcr.io/a/b/m", "ghcr.io/a..b/m:latest"),
+        ("oci://localhost:5000/m", "oci://localhost:5000/m", "localhost:5000/_/m:latest"),
+        ("oci://docker.io/m", "oci://docker.io/library/m", "docker.io/library/m:latest"),
+        (f"oci://r.io/a/m:1@sha256:{'a' * 64}", f"oci://r.io/a/m:1@sha256:{'a' * 64}", f"r.io/a/m:1@sha256-{'a' * 64}"),
+        (f"oci://r.io/a/m@sha256:{'a' * 64}", f"oci://r.io/a/m@sha256:{'a' * 64}", f"r.io/a/m:sha256-{'a' * 64}"),
+    ],
+)
+def test_places_in_storage(text: str, printed: str, display: str) -> None:
+    ref = ModelRef.parse(text)
+    assert ref.name is not None
+    assert (str(ref), ref.name.display) == (printed, display)
+    assert ModelName.parse(text) == ref.name
+
+
+STORAGE = st.one_of(
+    st.builds("s3://{}/{}".format, st.sampled_from(["bucket", "b.c-d"]), st.text(max_size=30)),
+    st.builds("pvc://{}/{}".format, st.sampled_from(["claim", "a-b"]), st.text(max_size=30)),
+    st.builds("oci://{}/{}".format, st.sampled_from(["r.io", "localhost:5000"]), st.text("ab/._-:@1", max_size=30)),
+)
+
+
+@given(STORAGE, STORAGE)
+def test_each_place_in_storage_prints_as_itself_and_has_a_name_of_its_own(first: str, second: str) -> None:
+    try:
+        one, other = ModelRef.parse(first), ModelRef.parse(second)
+    except ConfigError:
+        return
+    assert one.name is not None
+    assert other.name is not None
+    assert ModelRef.parse(str(one)) == one
+    assert ModelName.parse(one.name.display) == one.name
+    assert str(one).casefold() == str(other).casefold() or one.name.key != other.name.key
 
 
 PIECES = st.sampled_from(
@@ -187,3 +241,10 @@ def test_every_file_has_a_name(stem: str) -> None:
 
 def test_files_keep_their_spelling() -> None:
     assert modelref.name_from_stem("Llama-3.2-1B (my own)").display == "Llama-3.2-1B-my-own-:latest"
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"), [("gpt-oss:120b-cloud", True), ("kimi-k2:cloud", True), ("cloud", False), ("cloud-llama:8b", False)]
+)
+def test_names_of_ollamas_cloud_are_told_by_their_tag(text: str, runs: bool) -> None:
+    assert modelref.runs_at_ollama(text) is runs
