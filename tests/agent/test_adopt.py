@@ -10,7 +10,8 @@ import pytest
 
 from vllama_agent import cli
 from vllama_agent.commands import import_
-from vllama_agent.store import Store, adopt, manifests
+from vllama_agent.store import Store, adopt
+from vllama_agent.store.manifest import Manifest
 from vllama_core.errors import ConfigError
 from vllama_core.modelref import ModelName
 
@@ -44,7 +45,7 @@ def add(root: Path) -> Add:
     return write
 
 
-def adopted(root: Path) -> manifests.Manifest:
+def adopted(root: Path) -> Manifest:
     [model] = adopt.found_in(root)
     return adopt.manifest_of(model)
 

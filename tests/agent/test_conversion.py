@@ -18,8 +18,14 @@ def test_programs_of_strangers_are_not_seen() -> None:
 
 def test_pickles_are_refused() -> None:
     listed = ["config.json", "pytorch_model.bin"]
-    with pytest.raises(ConfigError, match=r"pickles \(pytorch_model.bin\).*take a repository with \.safetensors"):
+    with pytest.raises(ConfigError, match=r"pickles \(pytorch_model.bin\).*take a repository with safetensors.*--allow-pickle"):
         conversion.visible(listed, model="m")
+
+
+def test_pickles_are_seen_where_that_is_allowed_and_there_is_nothing_better() -> None:
+    listed = ["config.json", "pytorch_model.bin", "training_args.bin"]
+    assert conversion.visible(listed, model="m", allow_pickle=True) == ["pytorch_model.bin", "config.json"]
+    assert conversion.visible([*listed, "model.safetensors"], model="m", allow_pickle=True) == ["config.json", "model.safetensors"]
 
 
 def test_a_folder_without_weights_is_told() -> None:

@@ -15,7 +15,7 @@ import pytest
 from small_gguf import make as gguf
 
 from vllama_agent.environments import layout
-from vllama_agent.store import children, manifests
+from vllama_agent.store import children, claim, manifests
 from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.convert import convert
 from vllama_agent.store.events import Event, Progress, Status
@@ -107,10 +107,16 @@ async def test_the_converter_sees_no_program_and_the_models_name(snapshot: Path,
     assert "['config.json', 'model.safetensors', 'some-model', 'f16']" in await refused(snapshot, home, tmp_path)
 
 
-async def test_no_token_reaches_the_converter(snapshot: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    environment(home, "raise ValueError([os.environ.get(name) for name in ('HF_TOKEN', 'HF_HUB_OFFLINE')])")
-    assert "[None, '1']" in await refused(snapshot, home, tmp_path)
+async def test_no_secret_of_the_agents_reaches_the_converter(
+    snapshot: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "VLLAMA_API_KEY", "NO_LOCAL_GGUF"):
+        monkeypatch.setenv(name, "secret")
+    environment(home, "raise ValueError([dict(os.environ)])")
+    told = await refused(snapshot, home, tmp_path)
+    assert "'PATH'" in told
+    assert "'HF_HUB_OFFLINE': '1'" in told
+    assert "secret" not in told
 
 
 async def test_an_unknown_architecture_is_named(snapshot: Path, home: Path, tmp_path: Path) -> None:
@@ -162,6 +168,24 @@ async def test_cancelling_ends_the_converter_and_leaves_nothing(snapshot: Path, 
         await task
     assert psutil.Process().children(recursive=True) == []
     assert list(out.parent.iterdir()) == []
+
+
+async def test_what_a_killed_conversion_left_goes_with_the_next_one(snapshot: Path, home: Path, tmp_path: Path) -> None:
+    environment(home, "write()")
+    out = tmp_path / "out" / "m.gguf"
+    folders = {name: out.parent / f"{manifests.SCRATCH}convert-{name}" for name in ("killed", "running", "elsewhere", "forgotten")}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        (folder / "converted.gguf").write_bytes(b"half")
+        assert claim.Claim(folder).try_acquire(0)
+        owner = json.loads((folder / "owner").read_text())
+        changes = {"killed": {"process": 2**22 + 1}, "running": {}}.get(name, {"host": "another", "boot": "another"})
+        (folder / "owner").write_text(json.dumps(owner | changes))
+    for name in ("running", "forgotten"):
+        for path in (*folders[name].iterdir(), folders[name]):
+            os.utime(path, (1, 1))
+    await run(snapshot, home, out)
+    assert sorted(path.name for path in out.parent.iterdir()) == sorted(["m.gguf", folders["running"].name, folders["elsewhere"].name])
 
 
 async def test_without_the_environment_one_command_is_named(snapshot: Path, home: Path, tmp_path: Path) -> None:

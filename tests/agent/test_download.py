@@ -11,15 +11,17 @@ import shutil
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import fake_hub
 import pytest
+import small_gguf
 from fake_hub import FakeHub
 
-from vllama_agent.store import claim, download, transfer
+from vllama_agent.store import claim, download, remote, transfer
 from vllama_agent.store import wanted as wanted_files
 from vllama_agent.store.origin import Origin, retry_after
 from vllama_agent.store.partial import Partial
@@ -39,6 +41,12 @@ async def hub() -> AsyncIterator[FakeHub]:
     async with fake_hub.running() as running:
         running.add("me/model", {"m.gguf": DATA, "config.json": b"{}"})
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are short here; a gate that is closed for long is still no stall."""
+    monkeypatch.setattr(transfer, "STALL_SECONDS", transfer.STALL_SECONDS / QUICK)
 
 
 @pytest.fixture
@@ -156,6 +164,44 @@ async def test_a_refusal_says_how_access_is_got(
     with pytest.raises(AccessDenied, match=rf"accept its terms \(HTTP {status}\)") as told:
         await fetch(session, wanted(hub, tmp_path, token=token))
     assert "hf_wrong" not in str(told.value)
+    assert left_over(tmp_path) == []
+
+
+async def test_an_error_of_a_redirect_does_not_tell_its_signature(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path) -> None:
+    hub.content_endpoint = "http://[nowhere"
+    with pytest.raises(FetchFailed, match="cannot be fetched: it leads to what is no address") as told:
+        await fetch(session, wanted(hub, tmp_path))
+    assert "secret" not in str(told.value)
+    with pytest.raises(FetchFailed, match="cannot be read: it leads to what is no address") as told:
+        await remote.header(session, wanted(hub, tmp_path).origin)
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+async def test_a_long_header_is_read_piece_by_piece(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path, ranged: bool) -> None:
+    hub.ranged = ranged
+    whole = small_gguf.make(template="x" * (5 * MIB), padding=20 * MIB)
+    hub.add("me/model", {"m.gguf": whole})
+    looked = await remote.header(session, wanted(hub, tmp_path).origin)
+    assert len(looked.header.metadata["tokenizer.chat_template"]) == 5 * MIB
+    assert looked.size == len(whole)
+    if ranged:
+        asked = [tuple(map(int, text.removeprefix("bytes=").split("-"))) for text in hub.ranges]
+        assert asked[0] == (0, MIB - 1)
+        assert all(start == end + 1 for (_, end), (start, _) in itertools.pairwise(asked)), "what is here is not asked for again"
+
+
+async def test_a_file_that_is_replaced_between_two_pieces_of_its_header_is_told(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, etags = small_gguf.make(template="x" * (2 * MIB)), iter(["one", "two"])
+
+    async def read(_session: object, _origin: Origin, *, limit: int, ranged: bool, start: int) -> remote.Answer:
+        return remote.Answer(whole[start:limit], len(whole), next(etags))
+
+    monkeypatch.setattr(remote, "read", read)
+    with pytest.raises(FetchFailed, match="was changed while it was looked at; try again"):
+        await remote.header(session, Origin("https://example.org/m.gguf"))
 
 
 async def test_wrong_bytes_are_never_published_and_not_kept(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path) -> None:
@@ -175,15 +221,39 @@ async def test_a_source_without_ranges_is_read_in_one_stream(hub: FakeHub, sessi
     assert (tmp_path / "target").read_bytes() == DATA
 
 
+async def test_a_source_without_ranges_that_never_gets_to_the_end_is_given_up(
+    hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Each attempt brings bytes, and none of them is new after the first."""
+    hub.ranged = False
+    hub.cut_after.extend([2 * MIB] * 100)
+    with pytest.raises(FetchFailed, match=r"cannot be fetched: .*try again later"):
+        await fetch(session, wanted(hub, tmp_path), streams=1)
+    assert len(hub.cut_after) in range(100 - 2 * transfer.ATTEMPTS, 100)
+
+
+async def test_a_file_that_is_replaced_while_it_is_fetched_is_not_mixed(
+    hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    hub.ranged = False  # what a source answers whose file is not the one of If-Range any more
+    file = wanted(hub, tmp_path)
+    changed = replace(file, origin=replace(file.origin, etag='"older"'), is_known=False, record=tmp_path / "record")
+    with pytest.raises(FetchFailed, match="was changed while it was fetched; pull again"):
+        await fetch(session, changed)
+    assert not (tmp_path / "record").exists()
+
+
 async def test_a_source_with_another_size_is_refused(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match=rf"of {len(DATA)}; bytes 0 of {len(DATA) + 1} were asked for"):
         await fetch(session, wanted(hub, tmp_path, size=len(DATA) + 1), streams=1)
 
 
 async def test_a_signed_address_that_expired_is_asked_for_anew(hub: FakeHub, session: aiohttp.ClientSession, tmp_path: Path) -> None:
+    hub.gate_at = MIB
     fetching = asyncio.create_task(fetch(session, wanted(hub, tmp_path), streams=1))
-    await until(lambda: len(hub.ranges) == 1)
+    await until(lambda: hub.sent["m.gguf"] >= MIB)
     hub.answers.append((403, {}))
+    hub.gate.set()
     await fetching
     assert (tmp_path / "target").read_bytes() == DATA
     assert len([seen for seen in hub.seen if "resolve" in seen]) == 2
@@ -197,6 +267,7 @@ async def test_cancelling_keeps_what_has_arrived(hub: FakeHub, session: aiohttp.
     await until(lambda: bool(watched) and watched[-1] >= 5 * MIB)
     fetching.cancel()
     await asyncio.gather(fetching, return_exceptions=True)
+    await until(lambda: hub.sending == 0)
     needed = wanted_files.still_needed(file)
     assert needed <= len(DATA) - 5 * MIB
     hub.gate.set()
@@ -212,10 +283,10 @@ async def test_cancelling_while_a_file_is_published_does_not_pull_it_from_under_
 ) -> None:
     publish, reached, go_on = download._publish, threading.Event(), threading.Event()
 
-    def slow(partial: Partial, file: Wanted) -> None:
+    def slow(partial: Partial, file: Wanted, checksum: str) -> None:
         reached.set()
         assert go_on.wait(10)
-        publish(partial, file)
+        publish(partial, file, checksum)
 
     monkeypatch.setattr(download, "_publish", slow)
     fetching = asyncio.create_task(fetch(session, wanted(hub, tmp_path)))
@@ -308,6 +379,8 @@ async def test_a_full_disk_is_told_before_anything_is_fetched(hub: FakeHub, tmp_
         wanted_files.check_room([wanted(hub, tmp_path)])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 * MIB))
     wanted_files.check_room([wanted(hub, tmp_path)])
+    with pytest.raises(NoSpace, match="50 MB are needed and 104 MB are free"):
+        wanted_files.check_room([wanted(hub, tmp_path)], beside=(tmp_path, 30_000_000))
 
 
 @asynccontextmanager
@@ -339,8 +412,14 @@ def test_stale_partial_files_are_collected_and_others_stay(tmp_path: Path) -> No
         (tmp_path / name / "work.x" / "data").write_bytes(b"x")
     for path in [*(tmp_path / "old").rglob("*"), tmp_path / "old"]:
         os.utime(path, (1, 1))
+    (tmp_path / "going").mkdir()
+    (tmp_path / "going" / "gone").symlink_to("nowhere")  # as a file looks that another pull has just published
+    (tmp_path / "claimed").mkdir()
+    claim.Claim(tmp_path / "claimed").try_acquire(0)
+    for path in (tmp_path / "claimed" / "owner", tmp_path / "claimed"):
+        os.utime(path, (1, 1))  # as everything looks after a clock has jumped
     assert wanted_files.collect(tmp_path) == [tmp_path / "old"]
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["claimed", "going", "new"]
 
 
 @pytest.mark.parametrize(

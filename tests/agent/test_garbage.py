@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from vllama_agent.store import briefs, garbage, holds, manifests, wanted
+from vllama_agent.store import Store, briefs, garbage, holds, manifests, wanted
+from vllama_agent.store.claim import Claim
 from vllama_agent.store.holds import Hold
+from vllama_agent.store.layers import Layers
+from vllama_agent.store.library import Library, Vanished
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_core.errors import ConfigError
+from vllama_core.modelref import ModelName
 
 
 @pytest.fixture
@@ -36,8 +41,8 @@ def test_a_blob_that_no_name_needs_is_garbage_after_an_hour(home: Path, gguf, pu
 
 def test_every_file_of_a_model_is_needed(home: Path, gguf, put) -> None:
     digests = [put(home, content) for content in (b"second", b"projector", b"adapter")]
-    second, projector, adapter = (manifests.FileRef(digest=digest, size=1) for digest in digests)
-    first = manifests.FileRef(digest=put(home, gguf()), size=1)
+    second, projector, adapter = (FileRef(digest=digest, size=1) for digest in digests)
+    first = FileRef(digest=put(home, gguf()), size=1)
     put(home, gguf(), "m", files=(first, second), projector=projector, adapters=(adapter,))
     for path in (home / "blobs").iterdir():
         aged(path)
@@ -59,7 +64,48 @@ def test_a_hold_on_files_that_are_gone_holds_nothing(tmp_path: Path) -> None:
     file.write_bytes(b"")
     with pytest.raises(FileNotFoundError):
         Hold([file, tmp_path / "gone"])
-    assert holds.remove_unused(file)
+    with holds.alone([file, tmp_path / "gone"]) as free:
+        assert free == {file}
+        with pytest.raises(BlockingIOError):
+            Hold([file])
+
+
+def test_a_file_that_is_replaced_while_it_is_being_held_is_not_the_one_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other, lock = tmp_path / "x", tmp_path / "y", holds._lock
+    file.write_bytes(b"")
+    other.write_bytes(b"")
+
+    def late(handle: int, kind: int) -> None:
+        os.replace(other, file)
+        lock(handle, kind)
+
+    monkeypatch.setattr(holds, "_lock", late)
+    with pytest.raises(FileNotFoundError, match="replaced"):
+        Hold([file])
+
+
+def test_what_gets_a_name_after_it_was_found_to_be_garbage_stays(home: Path, gguf, put) -> None:
+    digest = put(home, gguf())
+    path = aged(manifests.blob(home, digest))
+    [found] = garbage.unused(home)
+    put(home, gguf(), "m")
+    assert garbage.remove(home, [found]) == ([], [found])
+    assert path.exists()
+
+
+def test_bytes_that_are_being_removed_get_no_name(home: Path, gguf, put) -> None:
+    """A removal looks for names only after it has the lock, so one of the two always sees the other."""
+    digest, content = put(home, gguf(), "m"), gguf()
+    library, name = Library(Layers(home)), ModelName("n")
+    made = Manifest(name=name, files=(FileRef(digest=digest, size=len(content)),), source=Source(kind="created", ref="m"))
+    with holds.alone([manifests.blob(home, digest)]), pytest.raises(Vanished, match="try again"):
+        library.publish(made)
+    assert not manifests.path_of(home, name).exists()
+    manifests.blob(home, digest).unlink()
+    with pytest.raises(Vanished, match=digest):
+        library.publish(made)
 
 
 def test_where_locks_are_unknown_files_count_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +116,8 @@ def test_where_locks_are_unknown_files_count_as_free(tmp_path: Path, monkeypatch
     file = tmp_path / "x"
     file.write_bytes(b"")
     hold = Hold([file])
-    assert holds.remove_unused(file)
+    with holds.alone([file]) as free:
+        assert free == {file}
     hold.release()
 
 
@@ -90,12 +137,26 @@ def test_scratch_is_garbage_after_a_day(home: Path) -> None:
     assert list((home / "blobs").iterdir()) == []
 
 
+def test_what_a_killed_conversion_left_is_garbage_after_a_day(home: Path) -> None:
+    folder = home / "partials" / ".partial-convert-x"
+    folder.mkdir(parents=True)
+    aged(folder, days=0.5)
+    assert garbage.unused(home) == []
+    aged(folder, days=1.5)
+    assert [item.path for item in garbage.collect(home)[0]] == [folder]
+
+
 def test_a_half_pulled_file_waits_for_whoever_goes_on_with_it(home: Path) -> None:
     assert garbage.HALF_PULLED == wanted.STALE_SECONDS
     folder = home / "partials" / ("a" * 64)
     folder.mkdir(parents=True)
     (folder / "data").write_bytes(b"12345")
     ages = (2 * garbage.STALE, 2 * garbage.HALF_PULLED)
+    going = home / "partials" / ("b" * 64)
+    going.mkdir()
+    Claim(going).try_acquire(0)
+    for path in (going / "owner", going):
+        aged(path)  # as it looks after a clock has jumped
     found = []
     for age in ages:
         for path in (folder / "data", folder):
@@ -103,7 +164,18 @@ def test_a_half_pulled_file_waits_for_whoever_goes_on_with_it(home: Path) -> Non
         found.append([item.path for item in garbage.unused(home)])
     assert found == [[], [folder]]
     garbage.collect(home)
-    assert list((home / "partials").iterdir()) == []
+    assert list((home / "partials").iterdir()) == [going]
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".tar", "a" * 64 + ".123456.gguf"])
+def test_a_finished_file_that_nobody_gave_its_digest_goes_after_two_weeks(home: Path, name: str) -> None:
+    """As a kill leaves it between the download of an archive, or a conversion, and the blob's name."""
+    file = home / "partials" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    assert garbage.collect(home) == ([], [])
+    aged(file)
+    assert garbage.collect(home)[0] == [garbage.Garbage(file, 1)]
 
 
 def test_finished_files_of_a_half_pulled_model_stay(home: Path, put) -> None:
@@ -120,7 +192,7 @@ def test_finished_files_of_a_half_pulled_model_stay(home: Path, put) -> None:
 
 def test_a_kept_header_goes_with_its_file(home: Path, gguf, put) -> None:
     digest = put(home, gguf(), "m")
-    briefs.read(home, digest, manifests.blob(home, digest))
+    assert Store(home).find("m").brief
     other = briefs.path_of(home, "a" * 64)
     other.write_text("{}")
     aged(other)

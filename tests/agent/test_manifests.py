@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vllama_agent.store import manifests
-from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_core.modelref import ModelName
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vllama_agent.store import claim, journal
 from vllama_agent.store.claim import Claim
-from vllama_agent.store.journal import Journal
+from vllama_agent.store.journal import Follower, Journal
 from vllama_agent.store.ranges import Ranges
 
 PAIRS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=12)
@@ -85,6 +85,35 @@ def test_writing_goes_on_behind_the_last_line_that_is_whole(path: Path) -> None:
     assert Journal(path, size=100, boot="a").ranges == Ranges([(0, 10), (50, 60)])
 
 
+def test_who_follows_a_journal_reads_only_what_is_new(path: Path) -> None:
+    follower = Follower(path, size=100)
+    assert follower.completed() == 0
+    written = Journal(path, size=100)
+    written.wrote(0, 10)
+    assert follower.completed() == 10
+    with open(path, "ab") as file:
+        file.write(b"20 3")
+    assert follower.completed() == 10, "half a line says nothing yet"
+    with open(path, "r+b") as file:  # what was read is not read again
+        file.write(b"x" * 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"0\n50 100\n")
+    assert follower.completed() == 70
+    path.unlink()
+    assert follower.completed() == 0
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_a_journal_says_the_same_in_pieces_and_as_a_whole(first: int, second: int) -> None:
+    whole = b"vllama journal 1 100\nboot a\n0 10\n20 30\nsynced 2\n40 50\nboot b\n60 70\n"
+    for boot in ("a", "b", ""):
+        reading = journal.Reading(size=100, boot=boot)
+        for end in (min(first, second), max(first, second), len(whole)):
+            reading.feed(whole[reading.length : end])
+        assert reading.ranges == journal.parse(whole, size=100, boot=boot).ranges
+        assert reading.length == len(whole)
+
+
 def test_only_one_holds_a_claim_until_it_is_released(tmp_path: Path) -> None:
     first, second = Claim(tmp_path), Claim(tmp_path)
     assert first.try_acquire(0)
@@ -120,6 +149,20 @@ def test_a_claim_from_before_a_reboot_is_taken_over_at_once(tmp_path: Path, monk
     assert Claim(tmp_path).try_acquire(0)
     rewritten(tmp_path, boot="the one before")
     assert Claim(tmp_path).try_acquire(0)
+
+
+def test_work_of_a_running_process_is_told_from_what_a_dead_one_left(tmp_path: Path) -> None:
+    assert not claim.is_at_work(tmp_path)
+    assert not claim.is_left(tmp_path)
+    assert Claim(tmp_path).try_acquire(0)
+    assert claim.is_at_work(tmp_path)
+    assert not claim.is_left(tmp_path)
+    rewritten(tmp_path, process=2**22 + 1)
+    assert not claim.is_at_work(tmp_path)
+    assert claim.is_left(tmp_path)
+    rewritten(tmp_path, namespace="pid:[1]")
+    assert not claim.is_at_work(tmp_path), "another container's process may live or not"
+    assert not claim.is_left(tmp_path)
 
 
 def test_a_process_of_another_container_is_not_judged_by_its_id(tmp_path: Path) -> None:

@@ -106,17 +106,28 @@ def test_a_snapshot_has_weights_configuration_and_tokenizer_and_nothing_else() -
         "model.safetensors.index.json",
     ]
     more = ["consolidated.safetensors", "pytorch_model.bin", "original/params.json", "onnx/model.onnx", "tokenizer.model", "run.py"]
-    assert pick.snapshot(files + more, repo="a/b") == (
+    expected = (
         "config.json",
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
         "model.safetensors.index.json",
         "tokenizer.model",
     )
+    assert pick.snapshot(files + more, repo="a/b", allow_pickle=True) == pick.Snapshot(expected)
+
+
+def test_weights_that_are_pickles_are_taken_where_that_is_allowed() -> None:
+    parts = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+    listed = ["config.json", *parts, "pytorch_model.bin.index.json", "training_args.bin", "optimizer.pt", "run.py"]
+    assert pick.snapshot(listed, repo="a/b", allow_pickle=True) == pick.Snapshot(
+        (*parts, "config.json", "pytorch_model.bin.index.json"), pickled=True
+    )
 
 
 def test_weights_that_run_code_are_refused() -> None:
-    with pytest.raises(ConfigError, match="pickles"):
+    with pytest.raises(ConfigError, match=r"can run programs when they are read; .*`vllama pull --allow-pickle NAME`"):
         pick.snapshot(["config.json", "pytorch_model.bin"], repo="a/b")
+    with pytest.raises(ConfigError, match="pickles of a kind that is not read"):
+        pick.snapshot(["config.json", "consolidated.00.pth"], repo="a/b", allow_pickle=True)
     with pytest.raises(ConfigError, match="neither GGUF files nor safetensors"):
         pick.snapshot(["config.json", "training_args.bin"], repo="a/b")

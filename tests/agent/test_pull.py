@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +21,18 @@ import small_gguf
 from fake_hub import FakeHub
 from fake_registry import FakeRegistry
 
-from vllama_agent.store import Store, hub_plans, manifests
+from vllama_agent.store import Store, convert_plans, manifests
 from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.events import Event, Progress, Status
 from vllama_agent.store.hub import Hub
+from vllama_agent.store.layers import Layers
+from vllama_agent.store.library import Library
+from vllama_agent.store.manifest import Manifest, Source
+from vllama_agent.store.origin import Origin
 from vllama_agent.store.pull import pull
 from vllama_agent.store.sources import Sources
+from vllama_agent.store.wanted import Wanted
+from vllama_core import quantization
 from vllama_core.errors import AccessDenied, ConfigError, FetchFailed, ModelNotFound
 from vllama_core.modelref import ModelName
 
@@ -60,7 +69,7 @@ class World:
         await pull(self.sources(), ref, on_event=events.append, **more)  # type: ignore[arg-type]
         return events
 
-    def manifest(self, name: str) -> manifests.Manifest:
+    def manifest(self, name: str) -> Manifest:
         parsed = ModelName.parse(name)
         assert parsed is not None
         found = manifests.read(manifests.path_of(self.home, parsed))
@@ -97,7 +106,7 @@ async def test_a_gguf_of_the_hub_lies_in_its_cache_under_its_own_name(world: Wor
     assert (folder / "refs" / "main").read_text() == repo.commit
     assert (artifact.digest, artifact.size, artifact.license) == (sha256, len(MODEL), ("mit",))
     source = world.manifest("me/x-GGUF").source
-    assert source == manifests.Source(kind="hub", ref="me/x-GGUF", repo="me/x-GGUF", revision=repo.commit, quantization="Q4_K_M")
+    assert source == Source(kind="hub", ref="me/x-GGUF", repo="me/x-GGUF", revision=repo.commit, quantization="Q4_K_M")
 
 
 @pytest.mark.parametrize("direction", ["ours first", "theirs first"])
@@ -197,6 +206,25 @@ async def test_a_gated_repository_says_how_to_get_in(world: World, token: str | 
     assert "hf_right" not in repr(world.sources().hub())
 
 
+async def test_a_token_that_has_ended_is_told_and_not_shown(world: World) -> None:
+    """The real hub refuses it for public repositories, too."""
+    world.token = "hf_ended"
+    world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": MODEL})
+    world.hub.api_answers.append((401, {"X-Error-Message": "Invalid credentials in Authorization header"}))
+    with pytest.raises(AccessDenied, match=r"does not know the token that is used.*with a new one") as told:
+        await world.pull("me/x-GGUF")
+    assert "hf_ended" not in str(told.value)
+
+
+@pytest.mark.parametrize("place", ["home", "cache"])
+async def test_a_place_that_cannot_be_written_is_told_before_anything_is_fetched(world: World, place: str) -> None:
+    world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": MODEL})
+    (world.folder / place).write_text("a file, where a folder should be")
+    with pytest.raises(FetchFailed, match=rf"{place}.* cannot be used \(.*\); VLLAMA_HOME and HF_HUB_CACHE name other places"):
+        await world.pull("me/x-GGUF")
+    assert world.hub.sent["x-Q4_K_M.gguf"] == 0
+
+
 async def test_a_repository_that_is_not_there_is_not_found(world: World) -> None:
     with pytest.raises(ModelNotFound, match="nobody/nothing is not on the hub, or cannot be seen without a token"):
         await world.pull("nobody/nothing")
@@ -235,13 +263,49 @@ async def test_a_damaged_file_is_fetched_anew_when_asked_to_verify(world: World)
     assert blob.read_bytes() == MODEL
 
 
-async def test_format_hf_fills_the_cache_and_names_nothing(world: World) -> None:
-    repo = world.hub.add("me/x", {"config.json": b"{}", "model.safetensors": bytes(2000), "x-Q4_K_M.gguf": MODEL})
-    await world.pull("me/x", file_format="hf")
-    folder = world.cache / "models--me--x" / "blobs"
-    assert sorted(path.stat().st_size for path in folder.iterdir()) == [2, 2000]
-    assert (folder / repo.sums["config.json"][0]).read_bytes() == b"{}"
-    assert Store(world.home).models() == []
+async def test_two_pulls_that_end_together_leave_the_caches_layout_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": MODEL})
+    await world.pull("me/x-GGUF")
+    hub = world.sources().hub()
+    repository = await hub.repository("me/x-GGUF")
+    file = repository.files["x-Q4_K_M.gguf"]
+    pointer = hub.pointer(repository, file)
+    pointer.unlink()
+    replace, between = os.replace, [lambda: hub.link(repository, file)]
+
+    def late(source: Path, target: Path) -> None:
+        if between:
+            between.pop()()  # the other one does all of it while this one is about to
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+    assert hub.link(repository, file).read_bytes() == MODEL
+    assert pointer.is_symlink()
+    assert [path.name for path in pointer.parent.iterdir()] == ["x-Q4_K_M.gguf"]
+    assert repo.commit in str(pointer)
+
+
+async def test_a_file_system_without_symbolic_links_holds_files_under_their_names(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(link: Path, target: str) -> None:
+        raise PermissionError(errno.EPERM, "no links here", str(link))
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": MODEL})
+    for _ in range(2):
+        await world.pull("me/x-GGUF")
+        [file] = Store(world.home).find("me/x-GGUF").files
+        assert file.read_bytes() == MODEL
+        assert not file.is_symlink()
+    assert world.hub.sent["x-Q4_K_M.gguf"] == len(MODEL)
+
+
+async def test_two_pulls_of_one_address_end_well(world: World) -> None:
+    world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": MODEL})
+    world.hub.gate.set()
+    address = f"{world.hub.endpoint}/me/x-GGUF/resolve/main/x-Q4_K_M.gguf"
+    await asyncio.gather(*(world.pull(address, insecure=True) for _ in range(4)))
+    assert Store(world.home).find("x-Q4_K_M").files[0].read_bytes() == MODEL
+    assert list((world.home / "partials").iterdir()) == []
 
 
 async def test_without_the_converter_the_command_is_told_before_anything_is_fetched(world: World) -> None:
@@ -249,6 +313,15 @@ async def test_without_the_converter_the_command_is_told_before_anything_is_fetc
     with pytest.raises(ConfigError, match="vllama engines install convert"):
         await world.pull("me/x")
     assert world.hub.sent["model.safetensors"] == 0
+
+
+def test_room_for_a_conversion_is_asked_for_before_the_download(tmp_path: Path) -> None:
+    """So much at least: a hundred bytes of weights are 25 values or more."""
+    origin = Origin("https://example.org")
+    files = [Wanted(target=tmp_path / "m", partials=tmp_path, origin=origin, checksum="a" * 64, size=size) for size in (60, 40)]
+    weights = convert_plans.Weights(place="me/x", revision="1", model="x", downloads=tuple(files), folder=nullcontext)  # type: ignore[arg-type]
+    rooms = {name: convert_plans.least_room(weights, quantization.parse(name)) for name in ("Q4_K_M", "Q8_0", "F32")}
+    assert rooms == {"Q4_K_M": 50, "Q8_0": 26, "F32": 100}
 
 
 async def test_safetensors_are_converted_once_per_commit_and_quantization(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,16 +332,20 @@ async def test_safetensors_are_converted_once_per_commit_and_quantization(world:
         calls.append((snapshot, quantization))
         assert sorted(path.name for path in snapshot.iterdir()) == ["config.json", "model.safetensors"]
         out.write_bytes(MODEL)
-        return ConvertedFile(path=out, sha256=hashlib.sha256(MODEL).hexdigest(), size=len(MODEL), notes=())
+        return ConvertedFile(path=out, sha256=hashlib.sha256(MODEL).hexdigest(), size=len(MODEL), notes=("It sees nothing.",))
 
-    monkeypatch.setattr(hub_plans.layout, "require", lambda home: None)
-    monkeypatch.setattr(hub_plans, "convert", convert)
+    monkeypatch.setattr(convert_plans.layout, "require", lambda home: None)
+    monkeypatch.setattr(convert_plans, "convert", convert)
     await world.pull("me/x")
     await world.pull("me/x:Q4_K_M")
     assert calls == [(world.cache / "models--me--x" / "snapshots" / repo.commit, "Q4_K_M")]
     artifact = Store(world.home).find("me/x:Q4_K_M")
     assert artifact.files == (manifests.blob(world.home, artifact.digest),)
-    assert world.manifest("me/x").source.kind == "converted"
+    note = "no GGUF file is published for me/x; converting its safetensors to Q4_K_M"
+    for name in ("me/x", "me/x:Q4_K_M"):
+        source = world.manifest(name).source
+        assert (source.kind, source.ref, source.notes) == ("converted", name, (note, "It sees nothing."))
+    assert artifact.notes == (note, "It sees nothing.")
     assert list((world.home / "partials").iterdir()) == []
 
 
@@ -294,6 +371,54 @@ async def test_a_name_that_the_catalogue_lacks_comes_from_the_registry(world: Wo
     assert (artifact.system, artifact.license) == ("Be brief.", ("Do as you like.",))
     assert artifact.messages == ({"role": "user", "content": "Hi"},)
     assert list((world.home / "partials").iterdir()) == []
+
+
+async def test_a_newer_model_of_a_name_takes_its_place_and_the_older_ones_bytes_go(world: World) -> None:
+    older = world.registry.add("library/rare:1b", model=MODEL, license="Old.")
+    await world.pull("rare:1b")
+    newer = world.registry.add("library/rare:1b", model=OTHER, license="New.")
+    await world.pull("rare:1b")
+    assert [path.name for path in (world.home / "blobs").iterdir()] == [f"sha256-{newer['model']}"]
+    assert older["model"] != newer["model"]
+    assert world.manifest("rare:1b").license == ("New.",)
+
+
+async def test_bytes_of_the_older_model_that_another_name_needs_stay(world: World) -> None:
+    older = world.registry.add("library/rare:1b", model=MODEL)
+    world.registry.add("library/other:1b", model=MODEL)
+    await world.pull("rare:1b")
+    await world.pull("other:1b")
+    world.registry.add("library/rare:1b", model=OTHER)
+    await world.pull("rare:1b")
+    assert manifests.blob(world.home, older["model"]).read_bytes() == MODEL
+
+
+async def test_a_file_that_loses_its_last_name_while_it_gets_another_is_fetched_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = world.registry.add("library/rare:1b", model=MODEL)["model"]
+    await world.pull("rare:1b")
+    world.registry.add("library/other:1b", model=MODEL)
+    publish, names = Library.publish, []
+
+    def late(self: Library, manifest: Manifest) -> Manifest | None:
+        names.append(manifest.name.model)
+        if len(names) == 1:
+            Library(Layers(world.home)).delete(ModelName("rare", tag="1b"))
+        return publish(self, manifest)
+
+    monkeypatch.setattr(Library, "publish", late)
+    await world.pull("other:1b")
+    assert names == ["other", "other"]
+    assert manifests.blob(world.home, digest).read_bytes() == MODEL
+    assert Store(world.home).find("other:1b").digest == digest
+
+
+async def test_a_file_of_the_hub_that_is_no_gguf_gets_no_name(world: World) -> None:
+    world.hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": b"<html>" * 1000})
+    with pytest.raises(FetchFailed, match="me/x-GGUF: what was fetched cannot be used: "):
+        await world.pull("me/x-GGUF")
+    assert Store(world.home).models() == []
 
 
 async def test_a_wrong_option_of_the_registrys_is_left_out_with_a_note(world: World) -> None:
@@ -354,6 +479,17 @@ async def test_an_unknown_name_is_told_with_near_ones(world: World) -> None:
         await world.pull("lama3.2")
     with pytest.raises(ModelNotFound, match="neither the catalogue nor Ollama's registry has it"):
         await world.pull("xyzzyx")
+
+
+async def test_near_names_are_told_too_where_the_registry_cannot_be_asked(world: World) -> None:
+    world.registry.endpoint = "http://127.0.0.1:9"
+    with pytest.raises(
+        FetchFailed, match=r"the catalogue has no lama3\.2, and Ollama's registry cannot be asked: .*; did you mean .*llama3\.2"
+    ):
+        await world.pull("lama3.2")
+    with pytest.raises(FetchFailed, match="the catalogue has no xyzzyx, and Ollama's registry cannot be asked: ") as told:
+        await world.pull("xyzzyx")
+    assert "did you mean" not in str(told.value)
 
 
 async def test_wrong_bytes_of_the_registry_never_get_a_name(world: World) -> None:
@@ -423,7 +559,7 @@ async def test_an_address_that_leads_nowhere_is_told(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("ref", "what"),
-    [("./file.gguf", "is a file here"), ("a b", "is no model"), ("s3://bucket/m.gguf", "does not fetch from s3")],
+    [("./file.gguf", "is a file here"), ("a b", "is no model"), ("oci://nowhere", "is no reference of a registry's artifact")],
 )
 async def test_what_cannot_be_pulled_is_told(world: World, ref: str, what: str) -> None:
     with pytest.raises(ConfigError, match=what):

@@ -94,6 +94,7 @@ class FakeHub:
     :ivar wrong: paths whose bytes are wrong.
     :ivar ranged: whether Range is honoured.
     :ivar rate: bytes in a second that the line to all clients together carries; 0 = as fast as it goes.
+    :ivar xet: hashes of files that lie in the storage of chunks `xet_storage`, by path; what fetches them there asks for none here.
     :ivar token: what gated repositories want.
     """
 
@@ -107,11 +108,15 @@ class FakeHub:
     ranged: bool = True
     rate: float = 0.0
     _free_at: float = 0.0
+    xet: dict[str, str] = field(default_factory=dict)
+    xet_storage: str = ""
     token: str = "hf_right"
     seen: list[str] = field(default_factory=list)
     """Method and path of every request."""
     ranges: list[str] = field(default_factory=list)
     tokens_at_content: list[str] = field(default_factory=list)
+    sending: int = 0
+    """Answers with content that go on."""
     sent: Counter[str] = field(default_factory=Counter)
     """Bytes of content per path."""
     endpoint: str = ""
@@ -187,10 +192,17 @@ class FakeHub:
         if sha256 is None:
             return await self._content(request, path, content, headers | {"ETag": f'"{oid}"'})
         name = f"{request.match_info['owner']}/{request.match_info['name']}"
+        if path in self.xet:
+            headers |= {"X-Xet-Hash": self.xet[path], "X-Xet-Refresh-Route": f"{self.endpoint}/api/models/{name}/xet-read-token/main"}
         location = f"{self.content_endpoint}/{name}/{path}?Signature=secret"
         return web.Response(
             status=302, headers=headers | {"Location": location, "X-Linked-Size": str(content.size), "X-Linked-ETag": f'"{sha256}"'}
         )
+
+    async def xet_token(self, request: web.Request) -> web.Response:
+        self._check_gate(request, self._repo(request))
+        headers = {"X-Xet-Cas-Url": self.xet_storage, "X-Xet-Access-Token": "chunks", "X-Xet-Token-Expiration": "4102444800"}
+        return web.Response(headers=headers)
 
     async def content(self, request: web.Request) -> web.StreamResponse:
         self.tokens_at_content += request.headers.getall("Authorization", [])
@@ -216,8 +228,12 @@ class FakeHub:
         assert transport is not None
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * PIECE)
         transport.set_write_buffer_limits(high=PIECE)
-        with suppress(ConnectionError):  # a client that leaves is what some tests are about
-            await self._send(response, transport, path, content.pieces(start, end))
+        self.sending += 1
+        try:
+            with suppress(ConnectionError):  # a client that leaves is what some tests are about
+                await self._send(response, transport, path, content.pieces(start, end))
+        finally:
+            self.sending -= 1
         return response
 
     async def _send(self, response: web.StreamResponse, transport: asyncio.Transport, path: str, pieces: AsyncIterator[bytes]) -> None:
@@ -249,8 +265,11 @@ def _error(kind: type[web.HTTPException], code: str, message: str, more: dict[st
 
 
 @asynccontextmanager
-async def running(hub: FakeHub | None = None) -> AsyncIterator[FakeHub]:
-    """The hub and its content network, on two ports: two origins."""
+async def running(hub: FakeHub | None = None, *, host: str = "127.0.0.1") -> AsyncIterator[FakeHub]:
+    """The hub and its content network, on two ports: two origins.
+
+    :param host: the address of both.
+    """
     hub = hub or FakeHub()
     api, content = web.Application(), web.Application()
     api.add_routes(
@@ -259,17 +278,18 @@ async def running(hub: FakeHub | None = None) -> AsyncIterator[FakeHub]:
             web.get("/api/models/{owner}/{name}/revision/{revision:.+}", hub.model),
             web.get("/api/models/{owner}/{name}/tree/{revision}", hub.tree),
             web.get("/api/models/{owner}/{name}/tree/{revision}/{folder:.*}", hub.tree),
+            web.get("/api/models/{owner}/{name}/xet-read-token/main", hub.xet_token),
             web.get("/{owner}/{name}/resolve/{revision}/{path:.+}", hub.resolve),
         ]
     )
     content.add_routes([web.get("/{owner}/{name}/{path:.+}", hub.content)])
-    runners = [web.AppRunner(app, access_log=None, shutdown_timeout=0.1) for app in (api, content)]
+    runners = [web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1) for app in (api, content)]
     addresses = []
     for runner in runners:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
-        addresses.append("http://127.0.0.1:{}".format(*runner.addresses[0][1:2]))
+        addresses.append(f"http://{host}:{runner.addresses[0][1]}")
     hub.endpoint, hub.content_endpoint = addresses
     try:
         yield hub

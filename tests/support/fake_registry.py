@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import local_server
 from aiohttp import web
 
 KIND = "application/vnd.ollama.image."
@@ -76,11 +77,5 @@ async def running() -> AsyncIterator[FakeRegistry]:
             web.get("/v2/{namespace}/{model}/blobs/{digest}", registry.blob),
         ]
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    registry.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with local_server.running(app) as registry.endpoint:
         yield registry
-    finally:
-        await runner.cleanup()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vllama_agent.store import manifests
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_core.modelref import ModelName
 
 
@@ -22,7 +23,7 @@ def put(home: Path, content: bytes, name: str | None = None, **told: Any) -> str
     if name is not None:
         parsed = ModelName.parse(name)
         assert parsed is not None
-        source = manifests.Source(kind="url", ref=f"https://example.com/{name}.gguf")
-        file = manifests.FileRef(digest=digest, size=len(content))
-        manifests.write(home, manifests.Manifest(**{"name": parsed, "files": (file,), "source": source} | told))
+        source = Source(kind="url", ref=f"https://example.com/{name}.gguf")
+        file = FileRef(digest=digest, size=len(content))
+        manifests.write(home, Manifest(**{"name": parsed, "files": (file,), "source": source} | told))
     return digest

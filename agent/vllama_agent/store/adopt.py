@@ -14,8 +14,9 @@ from typing import Any
 
 from vllama_agent.apis import options
 from vllama_agent.chat import go_templates
-from vllama_agent.store import header, manifests
-from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_agent.store import header
+from vllama_agent.store.digests import is_digest
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_core import architectures
 from vllama_core.errors import ConfigError
 from vllama_core.gguf import GgufError, GgufHeader
@@ -116,7 +117,7 @@ def _manifest(model: Adoptable) -> Manifest:
 def _layer(root: Path, fields: dict[str, Any]) -> _Layer:
     kind = str(fields["mediaType"]).partition(";")[0].removeprefix(LAYER)
     digits = str(fields["digest"]).partition(":")[2]
-    if not manifests.is_digest(digits):
+    if not is_digest(digits):
         raise ConfigError(f"its manifest names {fields['digest']!r}, which is no sha256 digest")
     place = (root / "blobs" / f"sha256-{digits}").absolute()
     size = place.stat().st_size

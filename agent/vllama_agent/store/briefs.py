@@ -1,7 +1,7 @@
-"""What lists show of a GGUF header, kept beside the store: a large vocabulary takes 50 ms to step over, 200 models must list in 150 ms.
+"""What lists show of a model's header, kept beside the store: a large vocabulary takes 50 ms to step over, 200 models must list in 150 ms.
 
-A brief is the header without arrays, templates and tensors. It is kept by the file's sha256 under ``cache/headers/``; losing it costs
-nothing but time.
+A brief is the header without arrays and tensors. It is kept by the sha256 of a GGUF file, else by the model's digest, under
+``cache/headers/``; losing it costs nothing but time.
 """
 
 from __future__ import annotations
@@ -10,41 +10,51 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from vllama_agent.store import header, manifests
+from vllama_agent.store import header, hf_files, manifests
+from vllama_agent.store.manifest import Manifest
 from vllama_core.gguf import GgufHeader
+from vllama_core.model_form import Form
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-LEFT_OUT = "tokenizer.chat_template"
+VERSION = 2
 
 
 def of(found: GgufHeader) -> GgufHeader:
     """A header's brief. Parameters are counted once, since their tensors are left out."""
-    plain = {key: value for key, value in found.metadata.items() if isinstance(value, (str, int, float, bool)) and key != LEFT_OUT}
+    plain = {key: value for key, value in found.metadata.items() if isinstance(value, (str, int, float, bool))}
     return replace(found, metadata=plain | {"general.parameter_count": found.parameter_count}, tensors=())
 
 
-def read(home: Path, digest: str, file: Path) -> GgufHeader:
-    """The brief of a file with this sha256: the kept one, or one that is made and kept now.
+def of_manifest(home: Path, manifest: Manifest, files: Sequence[Path]) -> GgufHeader:
+    """The brief of a model: the kept one, or one that is made and kept now.
 
-    :raises GgufError: it is no GGUF file, or not a whole one.
-    :raises OSError: it cannot be read.
+    :param home: where it is kept.
+    :param files: the places of the manifest's.
+    :raises UnreadableModel: a file is not what its form promises, or not whole.
+    :raises OSError: one cannot be read.
     """
-    path = path_of(home, digest)
+    if manifest.form is Form.HUGGING_FACE:
+        return _read(path_of(home, manifest.digest), lambda: hf_files.header(files))
+    return _read(path_of(home, manifest.files[0].digest), lambda: header.read(files[0]))
+
+
+def _read(path: Path, whole: Callable[[], GgufHeader]) -> GgufHeader:
     kept = _kept(path)
     if kept is not None:
         return kept
-    made = of(header.read(file))
-    _keep(path, made)
+    made = of(whole())
+    keep(path, {"version": VERSION, "gguf": made.version, "metadata": made.metadata, "data_start": made.data_start})
     return made
 
 
 def path_of(home: Path, digest: str) -> Path:
-    """Where the brief of a file with this sha256 is kept."""
+    """Where the brief of the file or the model with this digest is kept."""
     return home / "cache" / "headers" / f"{digest}.json"
 
 
@@ -61,9 +71,8 @@ def _kept(path: Path) -> GgufHeader | None:
         return None
 
 
-def _keep(path: Path, brief: GgufHeader) -> None:
-    """A home that cannot be written is a slower one, not a broken one."""
-    fields = {"version": VERSION, "gguf": brief.version, "metadata": brief.metadata, "data_start": brief.data_start}
+def keep(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write a file of the cache. A home that cannot be written is a slower one, not a broken one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=manifests.SCRATCH)

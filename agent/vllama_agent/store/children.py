@@ -10,18 +10,21 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vllama_agent.engines.process import Child
-from vllama_agent.store import manifests
+from vllama_agent.store import claim, manifests
 from vllama_core import human
-from vllama_core.errors import ConfigError, ConversionFailed
+from vllama_core.errors import ConfigError, ConversionFailed, EngineFailed
 
 SILENCE_SECONDS = 900.0
 """A child that reports nothing for so long hangs: the largest tensors, tens of gigabytes on a slow disk, take minutes."""
+STALE_SECONDS = 86_400.0
+"""Without a write until a scratch folder of another machine counts as abandoned: a file that is being made grows steadily."""
 LONGEST_LINE = 1 << 20
 """Bytes. A failure's line has a traceback's last words and twenty lines of a log."""
 CHUNK = 8 << 20
@@ -44,19 +47,32 @@ class ConvertedFile:
 
 @contextlib.contextmanager
 def scratch_beside(out: Path, *, kind: str) -> Iterator[Path]:
-    """A hidden folder on the file system of `out`, gone at the end.
+    """A hidden folder on the file system of `out`, gone at the end. It has a claim; those that a killed process left are removed first.
 
     :raises ConfigError: it cannot be made.
     """
+    prefix = f"{manifests.SCRATCH}{kind}-"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{manifests.SCRATCH}{kind}-"))
+        for left in out.parent.glob(f"{prefix}*"):
+            if _is_abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=prefix))
+        claim.Claim(folder).try_acquire(0.0)
     except OSError as error:
         raise ConfigError(f"{out.parent} cannot be written: {error.strerror or error}; VLLAMA_HOME names another place") from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether whoever made it is gone: known at once on this machine, elsewhere by its age."""
+    with contextlib.suppress(FileNotFoundError):  # its maker has just finished
+        newest = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+        return claim.is_left(folder) or (time.time() - newest > STALE_SECONDS and not claim.is_at_work(folder))
+    return False
 
 
 def require_space(folder: Path, needed: int, *, what: str) -> None:
@@ -74,22 +90,29 @@ class Reporter:
         self._lines = lines
 
     @classmethod
-    async def start(cls, *command: str) -> Reporter:
-        """Run ``command… FD`` (see `Child.start`)."""
-        lines = asyncio.StreamReader(limit=LONGEST_LINE)
-        return cls(await Child.start(asyncio.StreamReaderProtocol(lines), *command), lines)
+    async def start(cls, *command: str, environment: Mapping[str, str] | None = None) -> Reporter:
+        """Run ``command… FD`` (see `Child.start`).
 
-    async def messages(self, *, what: str) -> AsyncIterator[dict[str, Any]]:
+        :raises ConversionFailed: the system cannot start it.
+        """
+        lines = asyncio.StreamReader(limit=LONGEST_LINE)
+        try:
+            return cls(await Child.start(asyncio.StreamReaderProtocol(lines), *command, environment=environment), lines)
+        except EngineFailed as error:
+            raise ConversionFailed(str(error)) from error
+
+    async def messages(self, *, what: str, most_silence: float | None) -> AsyncIterator[dict[str, Any]]:
         """The child's lines, until it closes its end.
 
+        :param most_silence: seconds between two lines; None: somebody else watches the child.
         :raises ConversionFailed: it said nothing for too long.
         """
         while True:
             try:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(most_silence):
                     line = await self._lines.readline()
             except TimeoutError:
-                raise ConversionFailed(f"{what} said nothing for {SILENCE_SECONDS:g} s and was stopped") from None
+                raise ConversionFailed(f"{what} said nothing for {most_silence:g} s and was stopped") from None
             except ConnectionError:
                 return
             if not line:

@@ -88,8 +88,23 @@ def is_alive(owner: Owner, silent_seconds: float) -> bool:
         return False
     if owner.boot != boot_id():
         return not owner.host or owner.host != host()
-    if owner.namespace != namespace():
-        return True
+    return owner.namespace != namespace() or _is_running(owner)
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process of this machine holds the claim on a folder. No clock is asked: one that jumps makes files old at once."""
+    found = Claim(folder).holder()
+    return found is not None and (found.boot, found.namespace) == (boot_id(), namespace()) and _is_running(found)
+
+
+def is_left(folder: Path) -> bool:
+    """Whether the claim on a folder is that of a process of this machine that is gone."""
+    found = Claim(folder).holder()
+    return found is not None and not is_alive(found, 0.0)
+
+
+def _is_running(owner: Owner) -> bool:
+    """Of an owner of this boot and in this namespace."""
     try:
         os.kill(owner.process, 0)
     except ProcessLookupError:
@@ -118,7 +133,7 @@ class Claim:
         """
         if self._create():
             return True
-        found = self._holder()
+        found = self.holder()
         if found is None or is_alive(found, self._silence(found, now)):
             return False
         return self._evict(found) and self._create()
@@ -126,7 +141,7 @@ class Claim:
     def is_held(self) -> bool:
         """Touch the claim; False: somebody took it over."""
         try:
-            found = self._holder()
+            found = self.holder()
             if found != self.owner:
                 return False
             os.utime(self._path)
@@ -136,7 +151,7 @@ class Claim:
 
     def release(self) -> None:
         """Let others have it."""
-        if self._holder() == self.owner:
+        if self.holder() == self.owner:
             self._path.unlink(missing_ok=True)
 
     def _create(self) -> bool:
@@ -162,7 +177,8 @@ class Claim:
             json.dump(asdict(self.owner), file)
         return True
 
-    def _holder(self) -> Owner | None:
+    def holder(self) -> Owner | None:
+        """Who holds it, alive or not; None: nobody does."""
         try:
             return _owner(json.loads(self._path.read_text()))
         except FileNotFoundError:

@@ -19,6 +19,11 @@ RECIPE = 1
 """Raised when the same converter is asked in another way, so that results of before are not taken for those of now."""
 CONVERTER = f"llama.cpp of llama-cpp-python {PINNED}, recipe {RECIPE}"
 
+PICKLED = re.compile(r"pytorch_model(?:-\d{5}-of-\d{5})?\.bin")
+"""What transformers called its weights before safetensors, and the only pickles that llama.cpp's converter reads."""
+OTHER_WEIGHTS = (
+    "take a repository with safetensors, or read them all the same, their tensors and nothing else: `vllama pull --allow-pickle NAME`"
+)
 SEEN = (".json", ".safetensors", ".model", ".txt", ".tiktoken", ".jinja", ".md", ".bpe", ".vocab", ".yaml", ".yml")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _SNAPSHOT = re.compile(r"models--(?P<repo>.+)")
@@ -51,9 +56,10 @@ def model_name(snapshot: PurePath) -> str:
     return snapshot.name or "model"
 
 
-def visible(names: Iterable[str], *, model: str) -> list[str]:
+def visible(names: Iterable[str], *, model: str, allow_pickle: bool = False) -> list[str]:
     """The files that the converter may see, of a snapshot's paths.
 
+    :param allow_pickle: pickled weights may be seen where there are no safetensors.
     :raises ConfigError: it has no weights, or only as pickles.
     """
     listed = sorted(names)
@@ -61,6 +67,11 @@ def visible(names: Iterable[str], *, model: str) -> list[str]:
     if any(name.endswith(".safetensors") for name in seen):
         return seen
     pickles = [name for name in listed if PurePath(name).suffix in PICKLES]
+    weights = [name for name in pickles if PICKLED.fullmatch(name)]
+    if weights and allow_pickle:
+        return [*weights, *seen]
+    if weights:
+        raise ConfigError(f"{model}: its weights are there only as pickles ({weights[0]}), which can run programs; {OTHER_WEIGHTS}")
     if pickles:
         raise ConfigError(
             f"{model}: its weights are there only as pickles ({pickles[0]}), a format that can run programs when it is opened; "
@@ -93,6 +104,8 @@ def explain(failure: Failure, *, model: str, memory: int) -> str:
         return f"{model}: the disk became full while it was converted; make room and try again"
     if failure.kind == "MemoryError" or "can't allocate memory" in words:
         return f"{model}: converting it takes more than the {memory / 1e9:.1f} GB of memory that were free; try again with more"
+    if failure.kind == "UnpicklingError" or "Weights only load failed" in words:
+        return f"{model}: its pickled weights hold more than tensors, which may be a program, so they were not read; {ELSEWHERE}"
     if ".py" in failure.message and "does not appear to have a file named" in failure.message:
         return f"{model}: its tokenizer is a Python program that came with the model, and vllama runs none of those; {ELSEWHERE}"
     detail = f"{failure.kind}: {failure.message}" if failure.kind else " ".join((failure.message, *failure.log[-3:]))

@@ -1,6 +1,7 @@
 """From a Hugging Face snapshot to one GGUF file, in a child process with its own environment, memory limit and end.
 
-On disk there is at most the 16-bit file and the result: 1.3 times the former for Q4_K_M. F32, F16, BF16 and Q8_0 need no 16-bit file.
+Where files may have holes, the 16-bit file shrinks as the result grows; elsewhere both lie on the disk at the end: 1.3 times the former for
+Q4_K_M. F32, F16, BF16 and Q8_0 need no 16-bit file.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ async def convert(
     on_event: OnEvent,
     name: str | None = None,
     memory: int | None = None,
+    allow_pickle: bool = False,
 ) -> ConvertedFile:
     """Convert a folder of Hugging Face files. `out` appears whole or not at all; cancelling ends the work and leaves nothing.
 
@@ -47,12 +49,14 @@ async def convert(
     :param on_event: called on the event loop.
     :param name: what the model is called; None: as its repository or folder.
     :param memory: bytes that the converter may take; None: most of what is free.
+    :param allow_pickle: weights that are pickles are read, where there are no others. torch loads tensors of them and refuses the rest
+        (``weights_only``).
     :raises ConfigError: the environment is missing, or these files or this quantization cannot be converted.
     :raises ConversionFailed: the converter gave up; the sentence says why and what to try.
     """
     wanted = quantizations.parse(quantization)
     environment = layout.require(home)
-    found = await asyncio.to_thread(snapshots.read, snapshot, name=name)
+    found = await asyncio.to_thread(snapshots.read, snapshot, name=name, allow_pickle=allow_pickle)
     model = found.model
     with children.scratch_beside(out, kind="convert") as scratch:
         children.require_space(scratch, quantizations.disk_needed(found.parameters, wanted), what=f"converting {model} to {wanted.name}")
@@ -63,7 +67,7 @@ async def convert(
         await run.convert(view, first, wanted.direct or "auto")
         if wanted.direct:
             return await children.publish(first, out, notes=notes)
-        made = await quantize(first, out=out, quantization=wanted.name, on_event=on_event, label=model)
+        made = await quantize(first, out=out, quantization=wanted.name, on_event=on_event, label=model, consume=True)
         return ConvertedFile(path=made.path, sha256=made.sha256, size=made.size, notes=(*notes, *made.notes))
 
 
@@ -97,7 +101,7 @@ class _Run:
     async def _follow(self, child: Reporter, what: str) -> Failure | None:
         """Pass progress on until the converter ends; None: it is done."""
         bar = hashlib.sha256(f"convert {what}".encode()).hexdigest()
-        async for message in child.messages(what=f"the converter of {self._model}"):
+        async for message in child.messages(what=f"the converter of {self._model}", most_silence=children.SILENCE_SECONDS):
             match message["t"]:
                 case "progress":
                     self._on_event(Progress(bar, message["total"], message["completed"]))

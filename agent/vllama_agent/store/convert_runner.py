@@ -23,8 +23,8 @@ PROGRESS_SECONDS = 0.2
 KEPT_LINES = 20
 NICENESS = 10
 """Answers that are streaming go first."""
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "NO_LOCAL_GGUF")
-"""Not for this process: tokens, and the variable that would make the converter use another gguf package than its own."""
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OMP_NUM_THREADS")
+"""Variables that this process keeps. Tokens and keys of the agent are none of its business: it reads strangers' files."""
 
 lines: "collections.deque[str]" = collections.deque(maxlen=KEPT_LINES)
 """The converter's last warnings and errors."""
@@ -78,10 +78,11 @@ def prepare(settings: "dict[str, Any]") -> None:
         os.dup2(log.fileno(), 2)
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # private memory only: RLIMIT_AS would count libraries and mapped files, which torch has gigabytes of
-    resource.setrlimit(resource.RLIMIT_DATA, (settings["memory"], settings["memory"]))
-    for name in SECRETS:
-        os.environ.pop(name, None)
+    if sys.platform == "linux":  # elsewhere it bounds only a heap that nobody uses
+        # private memory only: RLIMIT_AS would count libraries and mapped files, which torch has gigabytes of
+        resource.setrlimit(resource.RLIMIT_DATA, (settings["memory"], settings["memory"]))
+    for name in set(os.environ) - set(KEPT):
+        del os.environ[name]
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     logging.root.addHandler(Keep())
     logging.root.setLevel(logging.INFO)

@@ -9,9 +9,10 @@ from typing import Any
 
 from vllama_agent.store import digests, header, manifests
 from vllama_agent.store.library import Library
-from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_core.errors import InvalidRequest
 from vllama_core.gguf import GgufError, GgufHeader
+from vllama_core.model_form import Form
 from vllama_core.modelref import ModelName
 
 
@@ -125,9 +126,9 @@ def renamed(manifest: Manifest, name: ModelName) -> Manifest:
     return replace(manifest, name=name)
 
 
-def manifest_of(name: ModelName, paths: Sequence[Path], *, license_texts: tuple[str, ...]) -> Manifest:
+def manifest_of(name: ModelName, paths: Sequence[Path], *, form: Form, license_texts: tuple[str, ...]) -> Manifest:
     """A manifest for files of a user, which stay where they are. Reads them all: a manifest names bytes by their sha256."""
     found = tuple(
         FileRef(digest=digests.sha256_of(path), size=path.stat().st_size, name=path.name, path=str(path.absolute())) for path in paths
     )
-    return Manifest(name=name, files=found, source=Source(kind="imported", ref=str(paths[0])), license=license_texts)
+    return Manifest(name=name, files=found, form=form, source=Source(kind="imported", ref=str(paths[0])), license=license_texts)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from vllama_agent.store import manifests
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_core.errors import ConfigError
 from vllama_core.modelref import DEMO_MODEL, ModelName
 
@@ -34,11 +35,11 @@ def ensure(home: Path) -> None:
         ) from error
 
 
-def _manifest() -> manifests.Manifest:
-    return manifests.Manifest(
+def _manifest() -> Manifest:
+    return Manifest(
         name=NAME,
-        files=(manifests.FileRef(digest=SHA256, size=SIZE, name=f"{NAME.model}-{NAME.tag}.gguf"),),
-        source=manifests.Source(kind="demo", ref=PACKAGE, quantization="Q4_K_M"),
+        files=(FileRef(digest=SHA256, size=SIZE, name=f"{NAME.model}-{NAME.tag}.gguf"),),
+        source=Source(kind="demo", ref=PACKAGE, quantization="Q4_K_M"),
         license=(LICENSE,),
     )
 

@@ -12,32 +12,43 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from vllama_agent.store import demo, hub_plans, manifests, other_plans, pick
+from vllama_agent.store import convert_plans, demo, hub_plans, manifests, oci_plans, other_plans, pick, pvc_plans, s3_plans
 from vllama_agent.store.events import OnEvent
-from vllama_agent.store.hub import Hub, NotOnHub, Repository
+from vllama_agent.store.hub import Hub, NotOnHub
+from vllama_agent.store.hub_cache import Repository
+from vllama_agent.store.manifest import Manifest
+from vllama_agent.store.oci import Artifact
 from vllama_agent.store.plans import Plan
 from vllama_agent.store.registry import Registry
 from vllama_agent.store.sources import Sources
 from vllama_core import quantization_names
-from vllama_core.errors import AccessDenied, ConfigError, ModelNotFound
-from vllama_core.modelref import HubRef, ModelName, ModelRef
+from vllama_core.errors import AccessDenied, ConfigError, FetchFailed, ModelNotFound
+from vllama_core.model_form import Form
+from vllama_core.modelref import DEFAULT_HOST, STORAGE_HOSTS, HubRef, ModelName, ModelRef
+from vllama_core.storageref import OciRef, PvcRef, S3Ref, StorageRef
 
-FORMATS = ("gguf", "hf")
+FORMATS = tuple(Form)
 
 
 class Finder:
     """Asks where a model is.
 
     :param http: for registries and addresses.
+    :param allow_pickle: pickled weights may be converted where there are no others.
     """
 
-    def __init__(self, sources: Sources, http: aiohttp.ClientSession, *, insecure: bool = False) -> None:
+    def __init__(self, sources: Sources, http: aiohttp.ClientSession, *, insecure: bool = False, allow_pickle: bool = False) -> None:
         self._sources = sources
         self._http = http
+        self._insecure = insecure
+        self._allow_pickle = allow_pickle
         self._registry = Registry(session=http, endpoint=sources.registry, insecure=insecure)
 
     async def plan(self, ref: str, *, file_format: str | None = None) -> Plan:
-        """What a reference leads to. Errors as `pull`."""
+        """What a reference leads to. Errors as `pull`.
+
+        :param file_format: one of `FORMATS`; None: as the sources prefer it, where it can be had so.
+        """
         parsed = ModelRef.parse(ref)
         if parsed.path is not None:
             raise ConfigError(f"{ref!r} is a file here; nothing is to be pulled")
@@ -45,6 +56,8 @@ class Finder:
         assert name is not None, "what is no path has a name"
         if file_format not in (None, *FORMATS):
             raise ConfigError(f"format is {file_format!r}; it must be one of {', '.join(FORMATS)}")
+        if parsed.storage is not None:
+            return await self._storage(parsed.storage, name, file_format)
         if parsed.url is not None:
             return await self._url(parsed.url, name, file_format)
         if name.key == demo.NAME.key:
@@ -54,19 +67,32 @@ class Finder:
         entry = None if parsed.registry else (await asyncio.to_thread(self._sources.catalog)).find(name)
         if entry is None:
             return await self._of_registry(name, ref, file_format)
-        wanted = HubRef(entry.original if file_format == "hf" else entry.gguf, quantization=entry.quantization)
-        return await self._hub(_Search(wanted, name, ref, original=entry.original, license_id=entry.license), file_format)
+        gguf = _Search(HubRef(entry.gguf, quantization=entry.quantization), name, ref, original=entry.original, license_id=entry.license)
+        return await self._hub(gguf, file_format)
+
+    async def _storage(self, place: StorageRef, name: ModelName, file_format: str | None) -> Plan:
+        if file_format == "hf":
+            raise ConfigError(f"{place}: format hf is for repositories of the hub, whose files go into its cache; leave it out")
+        home = self._sources.home
+        match place:
+            case S3Ref():
+                return await s3_plans.plan(self._http, place, name=name, home=home, allow_pickle=self._allow_pickle)
+            case OciRef():
+                return await oci_plans.plan(Artifact(self._http, place, insecure=self._insecure), place, name=name, home=home)
+            case PvcRef():
+                root = self._sources.pvc_root
+                return await asyncio.to_thread(pvc_plans.plan, place, name=name, home=home, root=root, allow_pickle=self._allow_pickle)
 
     async def _url(self, address: str, name: ModelName, file_format: str | None) -> Plan:
         if file_format == "hf":
             raise ConfigError("an address is that of one GGUF file; for format hf name a repository of the hub")
-        if address.startswith("http://") and not self._registry.insecure:
+        if address.startswith("http://") and not self._insecure:
             shown = address.partition("?")[0]
             raise ConfigError(f"{shown}: over plain HTTP anybody on the way can change a model; use https://, or --insecure")
         return await other_plans.url(self._http, address, name=name, home=self._sources.home)
 
     def _demo(self, name: ModelName, ref: str) -> Plan:
-        async def finish(_: OnEvent) -> manifests.Manifest:
+        async def finish(_: OnEvent) -> Manifest:
             await asyncio.to_thread(demo.ensure, self._sources.home)
             found = manifests.read(manifests.path_of(self._sources.home, demo.NAME))
             assert found is not None, "it has just been written"
@@ -77,23 +103,38 @@ class Finder:
     async def _of_registry(self, name: ModelName, ref: str, file_format: str | None) -> Plan:
         if file_format == "hf":
             raise ConfigError(f"{ref!r}: Ollama's registry has GGUF files only; for format hf name a repository of the hub")
+        if name.host.casefold() in STORAGE_HOSTS:
+            place = f"{name.host.casefold()}://{name.namespace}/"
+            raise ConfigError(f"{ref!r} is what a model of {place} is called once it is here; to fetch it write {place} and its path")
         known = await asyncio.to_thread(self._sources.catalog)
         entry = known.find(name)
         instead = entry.gguf if entry is not None else ""
+        near = known.near(name)
+        suggestion = f"did you mean {' or '.join(near)}?" if near else ""
         try:
             return await other_plans.registry(self._registry, name=name, ref=ref, home=self._sources.home, instead=instead)
         except ModelNotFound:
-            near = known.near(name)
-            hint = f"did you mean {' or '.join(near)}?" if near else "neither the catalogue nor Ollama's registry has it"
-            raise ModelNotFound(ref, hint) from None
+            raise ModelNotFound(ref, suggestion or "neither the catalogue nor Ollama's registry has it") from None
+        except AccessDenied:
+            raise
+        except FetchFailed as error:
+            if entry is not None or name.host != DEFAULT_HOST:
+                raise
+            raise FetchFailed(
+                f"the catalogue has no {ref}, and Ollama's registry cannot be asked: {error}; {suggestion}".rstrip("; ")
+            ) from error
 
     # --- the hub ----------------------------------------------------------------------------------------------------
 
     async def _hub(self, search: _Search, file_format: str | None) -> Plan:
         hub = await asyncio.to_thread(self._sources.hub)
+        wanted = search.wanted
+        if file_format == Form.HUGGING_FACE:
+            return await _snapshot(hub, search)
+        if file_format is None and self._sources.prefers is Form.HUGGING_FACE and wanted.names_no_gguf:
+            with suppress(ModelNotFound, AccessDenied, pick.NoSnapshot):  # others may have it as GGUF
+                return await _snapshot(hub, search)
         first = await _repository(hub, search)
-        if file_format == "hf" and first is not None:
-            return hub_plans.snapshot(hub, first, name=search.name, ref=search.ref)
         if first is not None:
             with suppress(pick.NoGguf):
                 return _gguf(hub, first, search)
@@ -102,14 +143,9 @@ class Finder:
                 return _gguf(hub, await hub.repository(repo), search)
         weights = first if first is not None and not search.original else await hub.repository(search.original)
         quantization = search.wanted.quantization or quantization_names.DEFAULT
-        return hub_plans.converted(
-            hub,
-            weights,
-            name=search.name,
-            ref=search.ref,
-            quantization=quantization,
-            home=self._sources.home,
-            license_id=search.license_id,
+        found = hub_plans.weights(hub, weights, license_id=search.license_id, allow_pickle=self._allow_pickle)
+        return await asyncio.to_thread(
+            convert_plans.converted, found, name=search.name, ref=search.ref, quantization=quantization, home=self._sources.home
         )
 
     def _twins(self, search: _Search) -> list[str]:
@@ -143,6 +179,15 @@ async def _repository(hub: Hub, search: _Search) -> Repository | None:
         if search.original and search.original != search.wanted.repo:
             return None
         raise ModelNotFound(search.ref, str(error)) from None
+
+
+async def _snapshot(hub: Hub, search: _Search) -> Plan:
+    """The original files: those of the repository that is named, or the one that the catalogue says they are in."""
+    try:
+        found = await hub.repository(search.original or search.wanted.repo, search.wanted.revision)
+    except NotOnHub as error:
+        raise ModelNotFound(search.ref, str(error)) from None
+    return hub_plans.snapshot(hub, found, name=search.name, ref=search.ref, license_id=search.license_id)
 
 
 def _gguf(hub: Hub, repository: Repository, search: _Search) -> Plan:

@@ -6,15 +6,16 @@ or asked for: an upload, or a pull that is half done, has no manifest yet.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllama_agent.store import briefs, holds, manifests
+from vllama_agent.store import briefs, claim, holds, kept_shapes, manifests
 from vllama_core.errors import ConfigError
 
 GRACE = 3600.0
@@ -23,7 +24,9 @@ STALE = 86400.0
 """Seconds after which a scratch file was left by a process that is gone. Uploads and assembled files grow steadily."""
 HALF_PULLED = 14 * 86400.0
 """Seconds without a byte after which nobody will go on with a download; while it runs its claim is touched every few seconds."""
-OURS = re.compile(r"sha256-[0-9a-f]{64}|[0-9a-f]{64}\.json|[0-9a-f]{40,64}(\.\d+\.gguf)?|" + re.escape(manifests.SCRATCH) + ".*")
+AT_ONCE = 64
+"""Files that are locked together while names are looked at: few enough for any limit of open files."""
+OURS = re.compile(r"sha256-[0-9a-f]{64}|[0-9a-f]{64}\.json|[0-9a-f]{40,64}(\.\d+\.gguf|\.tar)?|" + re.escape(manifests.SCRATCH) + ".*")
 """Names of files that we make; others are left alone."""
 
 
@@ -36,7 +39,7 @@ class Garbage:
 
 
 def named(home: Path) -> set[Path]:
-    """The places of all files that the home's manifests name, and of their kept headers.
+    """The places of all files that the home's manifests name, and of their kept headers and shapes.
 
     :raises ConfigError: a manifest cannot be read, so that nobody knows what it needs.
     """
@@ -45,7 +48,10 @@ def named(home: Path) -> set[Path]:
         manifest = manifests.read(path)
         if manifest is None and path.exists():
             raise ConfigError(f"{path} cannot be read, so what it needs is unknown and nothing is removed; repair it or delete it")
-        for file in manifest.all_files if manifest else ():
+        if manifest is None:
+            continue
+        found |= {kept_shapes.path_of(home, manifest.digest), briefs.path_of(home, manifest.digest)}
+        for file in manifest.all_files:
             found |= {manifests.located(home, file), briefs.path_of(home, file.digest)}
     return found
 
@@ -56,13 +62,14 @@ def unused(home: Path, *, grace: float = GRACE) -> list[Garbage]:
     :param grace: seconds that a blob's last use must lie back.
     :raises ConfigError: see `named`.
     """
-    given_up = list(_old(home.glob("partials/*"), HALF_PULLED))
+    given_up = [item for item in _old(home.glob("partials/[!.]*"), HALF_PULLED) if not claim.is_at_work(item.path)]
     # a finished file of a model that is half pulled has no name yet, and looks like any other blob without one
-    is_half_pulled = len(given_up) < sum(1 for _ in _old(home.glob("partials/*"), 0))
+    is_half_pulled = len(given_up) < sum(1 for _ in _old(home.glob("partials/[!.]*"), 0))
     candidates = [
         *_old(home.glob("blobs/sha256-*"), max(grace, HALF_PULLED) if is_half_pulled else grace),
         *_old(_scratch(home), STALE),
         *_old(_headers(home), GRACE),
+        *_old(home.glob("cache/fetched/*"), HALF_PULLED),
         *given_up,
     ]
     needed = named(home)  # after the candidates: what got a name meanwhile is in it
@@ -75,34 +82,43 @@ def collect(home: Path, *, grace: float = GRACE) -> tuple[list[Garbage], list[Ga
     :raises ConfigError: see `named`.
     :raises OSError: a file cannot be removed.
     """
-    return remove(unused(home, grace=grace))
+    return remove(home, unused(home, grace=grace))
 
 
-def remove(items: Iterable[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
-    """Remove these unless somebody holds them; (what is gone, what stays)."""
+def remove(home: Path, items: Sequence[Garbage]) -> tuple[list[Garbage], list[Garbage]]:
+    """Remove these unless somebody holds them, or gave them a name meanwhile; (what is gone, what stays).
+
+    :raises ConfigError: see `named`.
+    :raises OSError: a file cannot be removed.
+    """
     gone: list[Garbage] = []
     stays: list[Garbage] = []
+    files = [item for item in items if not item.path.is_dir()]
+    for at in range(0, len(files), AT_ONCE):
+        batch = files[at : at + AT_ONCE]
+        with holds.alone(item.path for item in batch) as free:
+            needed = named(home)  # after the locks: a file that gets a name is held until the name is written
+            for item in batch:
+                if item.path in free and item.path not in needed:
+                    item.path.unlink()
+                    gone.append(item)
+                elif item.path.exists():
+                    stays.append(item)
     for item in items:
-        with suppress(FileNotFoundError):  # somebody else removed it meanwhile
-            (gone if _remove(item.path) else stays).append(item)
+        if item.path.is_dir():
+            shutil.rmtree(item.path)
+            gone.append(item)
     return gone, stays
 
 
-def _remove(path: Path) -> bool:
-    if not path.is_dir():
-        return holds.remove_unused(path)
-    shutil.rmtree(path)
-    return True
-
-
 def _scratch(home: Path) -> Iterator[Path]:
-    for place in ("blobs", "cache/headers", "manifests/*/*/*"):
+    for place in ("blobs", "partials", "cache/headers", "cache/shapes", "manifests/*/*/*"):
         yield from home.glob(f"{place}/{manifests.SCRATCH}*")
 
 
 def _headers(home: Path) -> Iterator[Path]:
-    """Of files that no name of the home needs; those of lower stores are made anew when they are listed."""
-    return home.glob("cache/headers/*.json")
+    """Kept briefs and shapes. Those of lower stores' models are made anew when they are listed or loaded."""
+    return itertools.chain(home.glob("cache/headers/*.json"), home.glob("cache/shapes/*.json"))
 
 
 def _old(paths: Iterable[Path], age: float) -> Iterator[Garbage]:

@@ -1,7 +1,8 @@
 """Who uses a file: a shared lock on it, for as long as a model is loaded from it. The kernel drops it with the process, however that ends.
 
-Whoever wants to remove a file asks for the lock alone, and leaves the file where that is refused. Where a file system knows no locks,
-files count as free, which costs no answer: a file that is open or mapped keeps its bytes after it is removed.
+Whoever wants to remove a file asks for the lock alone, and leaves the file where that is refused. Whoever gives a file a name holds it
+until the name is written, so that a removal either sees the name or comes first. Where a file system knows no locks, files count as free,
+which costs no answer: a file that is open or mapped keeps its bytes after it is removed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
@@ -21,13 +23,14 @@ class Hold:
     def __init__(self, files: Iterable[Path]) -> None:
         """Take hold.
 
-        :raises OSError: a file cannot be opened; nothing is held then.
+        :raises OSError: a file cannot be opened, or is being removed; nothing is held then.
         """
         self._handles: list[int] = []
         try:
             for file in files:
                 self._handles.append(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
                 _lock(self._handles[-1], fcntl.LOCK_SH)
+                _check_place(self._handles[-1], file)
         except OSError:
             self.release()
             raise
@@ -39,20 +42,33 @@ class Hold:
             os.close(handle)
 
 
-def remove_unused(file: Path) -> bool:
-    """Remove a file that nobody holds; whether it is gone.
+@contextmanager
+def alone(files: Iterable[Path]) -> Iterator[set[Path]]:
+    """Those of the files that are there and that nobody holds. Until the end nobody can take hold of them.
 
-    :raises OSError: it cannot be opened or removed.
+    :raises OSError: one cannot be opened.
     """
-    handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    handles: list[int] = []
+    free: set[Path] = set()
     try:
-        _lock(handle, fcntl.LOCK_EX)
-        file.unlink()
-        return True
-    except BlockingIOError:
-        return False
+        for file in files:
+            with suppress(FileNotFoundError, BlockingIOError):  # removed by somebody else meanwhile, or held
+                handles.append(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+                _lock(handles[-1], fcntl.LOCK_EX)
+                free.add(file)
+        yield free
     finally:
-        os.close(handle)
+        for handle in handles:
+            os.close(handle)
+
+
+def _check_place(handle: int, file: Path) -> None:
+    """Between opening a file and locking it, it may have been removed, and another one put in its place.
+
+    :raises FileNotFoundError: the name leads to it no more.
+    """
+    if not os.path.samestat(os.fstat(handle), file.stat()):
+        raise FileNotFoundError(errno.ENOENT, "it was replaced", str(file))
 
 
 def _lock(handle: int, kind: int) -> None:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: what a repository holds, and the shared cache in its own layout. Bytes are fetched elsewhere.
+"""The Hugging Face hub: what a repository holds, and who may have it. Bytes are fetched elsewhere, into the shared cache (`hub_cache`).
 
 `huggingface_hub` finds tokens (HF_TOKEN, `hf auth login`), the endpoint (HF_ENDPOINT), the cache (HF_HOME, HF_HUB_CACHE) and whether
 the network may be used (HF_HUB_OFFLINE). It is imported on first use: listing models does not need it.
@@ -7,17 +7,20 @@ the network may be used (HF_HUB_OFFLINE). It is imported on first use: listing m
 from __future__ import annotations
 
 import asyncio
-import os
+import importlib.util
+import logging
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from vllama_agent.store import hub_cache
+from vllama_agent.store.digests import is_digest
+from vllama_agent.store.hub_cache import COMMIT, RemoteFile, Repository
 from vllama_agent.store.origin import Origin
-from vllama_agent.store.wanted import Wanted
-from vllama_core.errors import AccessDenied, FetchFailed
+from vllama_agent.store.wanted import HubFile, Wanted
+from vllama_core.errors import AccessDenied, ConfigError, FetchFailed
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -28,40 +31,11 @@ ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
 """Before the second attempt; doubled each time. A hub that asks for more is not waited for: a person looks on."""
 MAIN = "main"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class NotOnHub(FetchFailed):
     """There is no such repository, or none that may be seen; another one may exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file of a repository.
-
-    :ivar checksum: sha256 of large files, git's blob hash of small ones; the blob's name in the cache.
-    """
-
-    path: str
-    size: int
-    checksum: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
-    """A repository at one commit.
-
-    :ivar name: ``owner/name``, spelled as the hub has it.
-    :ivar revision: the branch, tag or commit that was asked for.
-    :ivar license: the word of its model card; empty where there is none.
-    """
-
-    name: str
-    revision: str
-    commit: str
-    files: Mapping[str, RemoteFile]
-    license: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +44,33 @@ class Hub:
 
     :ivar cache: the folder that all tools of this user share.
     :ivar offline: only what is in the cache can be had.
+    :ivar xet: large files are fetched by the hub's own downloader.
     """
 
     endpoint: str
     cache: Path
     token: str | None = field(default=None, repr=False)
     offline: bool = False
+    xet: bool = False
 
     @classmethod
-    def from_environment(cls) -> Hub:
-        """As huggingface_hub reads it."""
+    def from_environment(cls, *, xet: bool = False) -> Hub:
+        """As huggingface_hub reads it.
+
+        :raises ConfigError: hf-xet is wanted, and is not installed.
+        """
         from huggingface_hub import constants, get_token
 
-        return cls(endpoint=constants.ENDPOINT, cache=Path(constants.HF_HUB_CACHE), token=get_token(), offline=constants.is_offline_mode())
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it tells of each request
+        if xet and importlib.util.find_spec("hf_xet") is None:
+            raise ConfigError("VLLAMA_XET is set, and hf-xet is not installed; pip install hf-xet, or unset VLLAMA_XET")
+        return cls(
+            endpoint=constants.ENDPOINT,
+            cache=Path(constants.HF_HUB_CACHE),
+            token=get_token(),
+            offline=constants.is_offline_mode(),
+            xet=xet,
+        )
 
     async def repository(self, name: str, revision: str | None = None) -> Repository:
         """What a repository holds.
@@ -123,6 +111,11 @@ class Hub:
             raise NotOnHub(f"{name} is no name of a repository") from None
         except errors.HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else 0
+            if status == 401 and self.token:  # the hub refuses a wrong token also where none is needed
+                raise AccessDenied(
+                    f"the hub at {self.endpoint} does not know the token that is used: it is wrong, or has ended; set HF_TOKEN, "
+                    "or run `hf auth login`, with a new one"
+                ) from None
             if status in (401, 403):
                 raise AccessDenied(self.denied(name)) from None
             if status == 429 or status >= 500:
@@ -143,69 +136,42 @@ class Hub:
 
     def folder(self, name: str) -> Path:
         """A repository's folder in the cache."""
-        return self.cache / f"models--{name.replace('/', '--')}"
+        return hub_cache.folder(self.cache, name)
 
     def pointer(self, repository: Repository, file: RemoteFile) -> Path:
         """Where a file has its name in the cache."""
-        return self.folder(repository.name) / "snapshots" / repository.commit / file.path
+        return hub_cache.pointer(self.cache, repository, file)
+
+    def link(self, repository: Repository, file: RemoteFile) -> Path:
+        """Give a downloaded file its name in the cache; the path."""
+        return hub_cache.link(self.cache, repository, file)
 
     def wanted(self, repository: Repository, file: RemoteFile) -> Wanted:
         """A file as a download into the cache."""
-        path = quote(file.path)
-        folder = self.folder(repository.name)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        url = f"{self.endpoint}/{repository.name}/resolve/{repository.commit}/{path}"
+        url = f"{self.endpoint}/{repository.name}/resolve/{repository.commit}/{quote(file.path)}"
         return Wanted(
-            target=folder / "blobs" / file.checksum,
-            partials=folder / ".vllama",
+            target=hub_cache.blob(self.cache, repository, file),
+            partials=self.folder(repository.name) / ".vllama",
             origin=Origin(url, headers, denied=self.denied(repository.name)),
             checksum=file.checksum,
             size=file.size,
             pointer=self.pointer(repository, file),
+            hub_file=self._for_its_downloader(repository, file),
         )
 
-    def link(self, repository: Repository, file: RemoteFile) -> Path:
-        """Give a downloaded file its name in the cache, as every other tool looks for it; the path.
-
-        https://huggingface.co/docs/huggingface_hub/guides/manage-cache
-        """
-        folder = self.folder(repository.name)
-        pointer = self.pointer(repository, file)
-        blob = folder / "blobs" / file.checksum
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        if not pointer.exists():
-            scratch = pointer.with_name(f".{pointer.name}.{os.getpid()}")
-            scratch.unlink(missing_ok=True)
-            try:
-                scratch.symlink_to(os.path.relpath(blob, pointer.parent))
-                os.replace(scratch, pointer)
-            except OSError:  # a file system without symbolic links holds the file under its name, and the other tools know that
-                os.replace(blob, pointer)
-        if not _COMMIT.fullmatch(repository.revision):
-            self._refer(folder / "refs" / repository.revision, repository.commit)
-        return pointer
-
-    def _refer(self, ref: Path, commit: str) -> None:
-        if ref.is_file() and ref.read_text() == commit:
-            return
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        scratch = ref.with_name(f".{ref.name}.{os.getpid()}")
-        scratch.write_text(commit)
-        os.replace(scratch, ref)
+    def _for_its_downloader(self, repository: Repository, file: RemoteFile) -> HubFile | None:
+        """Large files only: git's own small ones are not in the storage that it knows."""
+        if not self.xet or not is_digest(file.checksum):
+            return None
+        return HubFile(self.endpoint, repository.name, repository.commit, file.path, self.token or "")
 
     def _cached(self, name: str, revision: str) -> Repository:
         """What the cache holds of a repository."""
-        folder = self.folder(name)
-        try:
-            commit = revision if _COMMIT.fullmatch(revision) else (folder / "refs" / revision).read_text().strip()
-            root = folder / "snapshots" / commit
-            found = [path for path in root.rglob("*") if path.is_file()]
-        except OSError:
-            found, commit, root = [], "", folder
-        if not found:
+        found = hub_cache.held(self.cache, name, revision)
+        if found is None:
             raise NotOnHub(f"HF_HUB_OFFLINE is set, and {self.cache} has no {name} at {revision}")
-        files = [RemoteFile(str(path.relative_to(root)), path.stat().st_size, path.resolve().name) for path in found]
-        return Repository(name=name, revision=revision, commit=commit, files={file.path: file for file in files})
+        return found
 
 
 class _Busy(Exception):
@@ -221,7 +187,7 @@ def _repository(info: Any, name: str, revision: str) -> Repository:
         if sibling.size is None or not _CHECKSUM.fullmatch(checksum or "") or not inside:
             raise FetchFailed(f"the hub's answer about {name} cannot be used: {sibling.rfilename!r} has no checksum, no size or no place")
         files[sibling.rfilename] = RemoteFile(sibling.rfilename, sibling.size, checksum)
-    if not _COMMIT.fullmatch(info.sha or ""):
+    if not COMMIT.fullmatch(info.sha or ""):
         raise FetchFailed(f"the hub's answer about {name} cannot be used: it names no commit")
     card = getattr(info, "card_data", None)
     license_word = card.get("license") if card is not None else None

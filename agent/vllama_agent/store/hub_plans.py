@@ -1,20 +1,22 @@
-"""Plans for models of the Hugging Face hub: GGUF files, original files, and GGUF files that are made of those here."""
+"""Plans for models of the Hugging Face hub: GGUF files, and original files, as they are or to be converted."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from vllama_agent.environments import layout
-from vllama_agent.store import conversion, manifests, pick, wanted
-from vllama_agent.store.convert import convert
+from vllama_agent.store import pick, wanted
+from vllama_agent.store.convert_plans import Weights
+from vllama_agent.store.digests import is_digest
 from vllama_agent.store.events import OnEvent
-from vllama_agent.store.hub import Hub, RemoteFile, Repository
-from vllama_agent.store.manifests import FileRef, Manifest, Source
-from vllama_agent.store.plans import Plan, into_blobs
-from vllama_core import quantization as quantization_table
+from vllama_agent.store.hf_files import CONFIG
+from vllama_agent.store.hub import Hub
+from vllama_agent.store.hub_cache import RemoteFile, Repository
+from vllama_agent.store.manifest import FileRef, Manifest, Source
+from vllama_agent.store.plans import Plan
+from vllama_core.model_form import Form
 from vllama_core.modelref import ModelName
 
 
@@ -48,69 +50,64 @@ def _licenses(known: str, repository: Repository) -> tuple[str, ...]:
 def _linked(hub: Hub, repository: Repository, file: RemoteFile) -> FileRef:
     """A file of the cache; blocks to hash the few that git keeps itself, whose sha256 the hub does not know."""
     path = hub.link(repository, file)
-    digest = file.checksum if manifests.is_digest(file.checksum) else wanted.checksum_of(path)
+    digest = file.checksum if is_digest(file.checksum) else wanted.checksum_of(path)
     return FileRef(digest=digest, size=file.size, name=file.path.rpartition("/")[2], path=str(path.absolute()))
 
 
-def snapshot(hub: Hub, repository: Repository, *, name: ModelName, ref: str) -> Plan:
-    """A model in the hub's own format, into the hub's cache; no engine of this version serves it."""
-    files = [repository.files[path] for path in pick.snapshot(repository.files, repo=repository.name)]
-    downloads = tuple(hub.wanted(repository, file) for file in files)
-    return Plan(name=name, ref=ref, downloads=downloads, finish=None)
+def snapshot(hub: Hub, repository: Repository, *, name: ModelName, ref: str, license_id: str = "") -> Plan:
+    """A model in the hub's own form, as it lies in the hub's cache: one folder, which engines and other tools find there.
+
+    Pickles are left to the converter, which reads nothing but tensors from them: engines would run what is in them.
+
+    :raises pick.NoSnapshot: it has no safetensors, or no config.json.
+    """
+    chosen = pick.snapshot(repository.files, repo=repository.name)
+    if CONFIG not in chosen.files:
+        raise pick.NoSnapshot(f"{repository.name} has no {CONFIG}: nothing says what its weights are")
+    files = _snapshot_files(repository, chosen)
+
+    async def finish(_: OnEvent) -> Manifest:
+        refs = [await asyncio.to_thread(_linked, hub, repository, file) for file in files]
+        return Manifest(
+            name=name,
+            files=tuple(refs),
+            form=Form.HUGGING_FACE,
+            source=Source(kind="hub", ref=ref, repo=repository.name, revision=repository.commit),
+            license=_licenses(license_id, repository),
+        )
+
+    return Plan(name=name, ref=ref, downloads=tuple(hub.wanted(repository, file) for file in files), finish=finish)
 
 
-def snapshot_folder(hub: Hub, repository: Repository) -> Path:
+def _snapshot_files(repository: Repository, chosen: pick.Snapshot) -> list[RemoteFile]:
+    return [repository.files[path] for path in chosen.files]
+
+
+def _linked_folder(hub: Hub, repository: Repository, files: Sequence[RemoteFile]) -> Path:
     """Where a snapshot's files have their names; they get them by this."""
-    for path in pick.snapshot(repository.files, repo=repository.name):
-        hub.link(repository, repository.files[path])
+    for file in files:
+        hub.link(repository, file)
     return hub.folder(repository.name) / "snapshots" / repository.commit
 
 
-def converted(hub: Hub, repository: Repository, *, name: ModelName, ref: str, quantization: str, home: Path, license_id: str = "") -> Plan:
-    """Original weights, converted here. What was made of the same commit before is used again.
+def weights(hub: Hub, repository: Repository, *, license_id: str = "", allow_pickle: bool = False) -> Weights:
+    """A repository's original weights, to be converted.
 
-    :raises ConfigError: the converter is not installed, or does not make this quantization.
+    :raises ConfigError: it has none, or only pickles, which nobody allowed.
     """
-    quantization_table.parse(quantization)
-    layout.require(home)  # rather than after an hour of downloading
-    note = f"no GGUF file is published for {repository.name}; converting its safetensors to {quantization}"
-    source = Source(
-        kind="converted", ref=ref, repo=repository.name, revision=repository.commit, quantization=quantization,
-        notes=(note, conversion.CONVERTER),
-    )  # fmt: skip
-    license_words = _licenses(license_id, repository)
-    made = _made_before(home, source)
-    if made is not None:
+    chosen = pick.snapshot(repository.files, repo=repository.name, allow_pickle=allow_pickle)
+    files = _snapshot_files(repository, chosen)
 
-        async def reuse(_: OnEvent) -> Manifest:
-            return Manifest(name=name, files=made, source=source, license=license_words)
+    @asynccontextmanager
+    async def folder() -> AsyncIterator[Path]:
+        yield await asyncio.to_thread(_linked_folder, hub, repository, files)
 
-        return Plan(name=name, ref=ref, downloads=(), finish=reuse)
-
-    async def finish(on_event: OnEvent) -> Manifest:
-        folder = await asyncio.to_thread(snapshot_folder, hub, repository)
-        key = hashlib.sha256(f"{repository.name}@{repository.commit}:{quantization}".encode()).hexdigest()
-        out = home / "partials" / f"{key}.{os.getpid()}.gguf"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        file = await convert(
-            folder, out=out, quantization=quantization, home=home, on_event=on_event, name=repository.name.rpartition("/")[2]
-        )
-        await asyncio.to_thread(into_blobs, home, file.path, file.sha256)
-        stem = repository.name.rpartition("/")[2]
-        ref = FileRef(digest=file.sha256, size=file.size, name=f"{stem}-{quantization}.gguf")
-        return Manifest(name=name, files=(ref,), source=source, license=license_words)
-
-    downloads = snapshot(hub, repository, name=name, ref=ref).downloads
-    return Plan(name=name, ref=ref, downloads=downloads, finish=finish, notes=(note,))
-
-
-def _made_before(home: Path, wanted: Source) -> tuple[FileRef, ...] | None:
-    """Files of another name that were converted from the same commit, by the same converter, to the same quantization."""
-    for path in manifests.paths(home):
-        found = manifests.read(path)
-        if found is None or found.source.kind != "converted":
-            continue
-        same = (found.source.repo, found.source.revision, found.source.quantization) == (wanted.repo, wanted.revision, wanted.quantization)
-        if same and found.source.notes[-1:] == wanted.notes[-1:] and all(manifests.located(home, file).is_file() for file in found.files):
-            return found.files
-    return None
+    return Weights(
+        place=repository.name,
+        revision=repository.commit,
+        model=repository.name.rpartition("/")[2],
+        downloads=tuple(hub.wanted(repository, file) for file in files),
+        folder=folder,
+        license=_licenses(license_id, repository),
+        pickled=chosen.pickled,
+    )

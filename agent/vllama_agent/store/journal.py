@@ -9,67 +9,114 @@ others only under the same boot. Reading stops at the first line that is not who
 from __future__ import annotations
 
 import errno
+import functools
 import os
-from dataclasses import dataclass, field
+import subprocess
 from pathlib import Path
 
 from vllama_agent.store.ranges import Range, Ranges
 
 HEAD = "vllama journal 1"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MAC_BOOT_ID = ("sysctl", "-n", "kern.bootsessionuuid")
+SYSCTL_SECONDS = 2.0
+"""It asks the kernel and nobody else: milliseconds."""
 
 
+@functools.cache
 def boot_id() -> str:
     """Names this boot of this machine; empty where the system has no name for it, and then nothing unsynced is trusted."""
     try:
         return BOOT_ID.read_text().strip()
     except OSError:
+        return _mac_boot_id()
+
+
+def _mac_boot_id() -> str:
+    try:
+        done = subprocess.run(MAC_BOOT_ID, capture_output=True, text=True, timeout=SYSCTL_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
         return ""
+    return done.stdout.strip()
 
 
-@dataclass(slots=True)
-class Contents:
-    """What a journal says.
-
-    :ivar ranges: those that can be trusted now.
-    :ivar count: range lines, trusted or not.
-    :ivar length: bytes of the file that make sense.
-    """
-
-    ranges: Ranges = field(default_factory=Ranges)
-    count: int = 0
-    length: int = 0
-
-
-def parse(text: bytes, *, size: int, boot: str) -> Contents:
-    """Read a journal.
+class Reading:
+    """A journal as it is read, in one piece or as it grows.
 
     :param size: bytes of the file that it is about; a journal about another size says nothing.
     :param boot: the boot that this is read under.
+    :ivar ranges: those that can be trusted now.
+    :ivar count: range lines, trusted or not.
+    :ivar length: bytes of the journal that make sense.
     """
-    contents, pending, section = Contents(), list[tuple[str, Range]](), ""
-    seen = False
-    for line in text.split(b"\n")[:-1]:
-        match line.decode("ascii", "replace").split(" "):
-            case ["vllama", "journal", "1", number] if number == str(size) and not seen:
-                seen = True
-            case ["boot", *name] if seen:
-                section = " ".join(name)
-            case ["synced", number] if seen and number.isdigit() and int(number) <= contents.count:
-                done = int(number) - (contents.count - len(pending))
-                for _, (start, end) in pending[: max(done, 0)]:
-                    contents.ranges.add(start, end)
-                pending = pending[max(done, 0) :]
-            case [start, end] if seen and start.isdigit() and end.isdigit() and int(start) < int(end) <= size:
-                pending.append((section, (int(start), int(end))))
-                contents.count += 1
+
+    def __init__(self, *, size: int, boot: str) -> None:
+        self.ranges = Ranges()
+        self.count = 0
+        self.length = 0
+        self._size = size
+        self._boot = boot
+        self._has_head = False
+        self._has_ended = False
+        self._section = ""
+        self._unsynced: list[Range] = []
+
+    def feed(self, text: bytes) -> None:
+        """What stands behind `length` in the journal. A line that is not whole yet is left for the next time."""
+        for line in text.split(b"\n")[:-1]:
+            if self._has_ended or not self._take(line.decode("ascii", "replace").split(" ")):
+                self._has_ended = True
+                return
+            self.length += len(line) + 1
+
+    def _take(self, words: list[str]) -> bool:
+        """One line; False: it makes no sense here."""
+        match words:
+            case ["vllama", "journal", "1", number] if number == str(self._size) and not self._has_head:
+                self._has_head = True
+            case ["boot", *name] if self._has_head:
+                self._section = " ".join(name)
+            case ["synced", number] if self._has_head and number.isdigit() and int(number) <= self.count:
+                done = max(int(number) - (self.count - len(self._unsynced)), 0)
+                for start, end in self._unsynced[:done]:
+                    self.ranges.add(start, end)
+                del self._unsynced[:done]
+            case [first, behind] if self._has_head and first.isdigit() and behind.isdigit() and int(first) < int(behind) <= self._size:
+                self._unsynced.append((int(first), int(behind)))
+                self.count += 1
+                if self._boot and self._section == self._boot:
+                    self.ranges.add(int(first), int(behind))
             case _:
-                break
-        contents.length += len(line) + 1
-    for written_under, (start, end) in pending:
-        if boot and written_under == boot:
-            contents.ranges.add(start, end)
-    return contents
+                return False
+        return True
+
+
+def parse(text: bytes, *, size: int, boot: str) -> Reading:
+    """Read a whole journal; the parameters are those of `Reading`."""
+    reading = Reading(size=size, boot=boot)
+    reading.feed(text)
+    return reading
+
+
+class Follower:
+    """Looks again and again at a journal that another process writes, and reads only what is new of it. It blocks.
+
+    :param size: bytes of the file that it is about.
+    """
+
+    def __init__(self, path: Path, *, size: int) -> None:
+        self._path = path
+        self._reading = Reading(size=size, boot=boot_id())
+
+    def completed(self) -> int:
+        """Bytes that are there; 0: there is no journal."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._reading.length)
+                self._reading.feed(file.read())
+        except OSError:  # its file was published, or is not begun
+            return 0
+        return self._reading.ranges.total
 
 
 class Journal:

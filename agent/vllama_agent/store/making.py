@@ -13,9 +13,10 @@ from vllama_agent.store import convert, manifests, quantize
 from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.events import OnEvent
 from vllama_agent.store.library import Library
-from vllama_agent.store.manifests import FileRef, Manifest
+from vllama_agent.store.manifest import FileRef, Manifest
 from vllama_core import quantization as quantizations
 from vllama_core.errors import InvalidRequest
+from vllama_core.model_form import Form
 
 UNQUANTIZED = "F16"
 """What uploaded Hugging Face files become when no quantization is asked for, as with Ollama."""
@@ -52,9 +53,14 @@ async def converted(
 async def quantized(library: Library, manifest: Manifest, *, quantization: str, on_event: OnEvent) -> tuple[FileRef, tuple[str, ...]]:
     """A smaller file of a model's, and notes on it.
 
-    :raises InvalidRequest: the model has several files.
+    :raises InvalidRequest: the model has several files, or none that is GGUF.
     :raises ConfigError, ConversionFailed: see `quantize.quantize`.
     """
+    if manifest.form is not Form.GGUF:
+        raise InvalidRequest(
+            f"quantize: {manifest.source.ref} is here in Hugging Face's form; pull it without --format hf, then quantize that",
+            field="quantize",
+        )
     if len(manifest.files) > 1:
         raise InvalidRequest(
             "quantize: a model of several files cannot be quantized; join them first with llama-gguf-split", field="quantize"

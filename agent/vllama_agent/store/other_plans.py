@@ -12,11 +12,13 @@ import orjson
 
 from vllama_agent.apis import options
 from vllama_agent.chat import go_templates
-from vllama_agent.store import header, manifests, remote, wanted
+from vllama_agent.store import header, manifests, remote
+from vllama_agent.store import wanted as wanted_files
 from vllama_agent.store.events import OnEvent
-from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_agent.store.library import Vanished
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_agent.store.origin import Origin
-from vllama_agent.store.plans import Plan, into_blobs
+from vllama_agent.store.plans import Plan
 from vllama_agent.store.registry import CONFIG, Layer, Registry
 from vllama_agent.store.wanted import Wanted
 from vllama_core import architectures
@@ -87,12 +89,10 @@ async def url(http: aiohttp.ClientSession, address: str, *, name: ModelName, hom
         raise ConfigError(f"{origin.shown} cannot be served: {why}")
     # A query may hold a signature that is another one tomorrow, and that nobody should read in a list.
     key = hashlib.sha256(f"{origin.shown} {looked.etag} {looked.size}".encode()).hexdigest()
-    wanted = Wanted(
-        target=home / "partials" / f"{key}.gguf", partials=home / "partials", origin=origin, checksum=key, size=looked.size, is_known=False
-    )
+    wanted = unknown(home, origin, key=key, size=looked.size)
 
     async def finish(_: OnEvent) -> Manifest:
-        digest = await asyncio.to_thread(_checked_into_blobs, home, wanted.target)
+        digest = await asyncio.to_thread(digest_of, wanted)
         file = FileRef(digest=digest, size=looked.size, name=origin.shown.rpartition("/")[2])
         source = Source(kind="url", ref=origin.shown, quantization=looked.header.quantization)
         return Manifest(name=name, files=(file,), source=source)
@@ -100,15 +100,39 @@ async def url(http: aiohttp.ClientSession, address: str, *, name: ModelName, hom
     return Plan(name=name, ref=origin.shown, downloads=(wanted,), finish=finish)
 
 
-def _checked_into_blobs(home: Path, file: Path) -> str:
+def unknown(home: Path, origin: Origin, *, key: str, size: int) -> Wanted:
+    """A GGUF file whose sha256 nobody tells, into the home's blobs.
+
+    :param key: 64 hex digits; others for other bytes, as far as the source can tell.
+    """
+    return Wanted(
+        target=manifests.blob(home, key),
+        partials=home / "partials",
+        origin=origin,
+        checksum=key,
+        size=size,
+        is_known=False,
+        record=home / "cache" / "fetched" / key,
+    )
+
+
+def digest_of(wanted: Wanted) -> str:
+    """The sha256 of a GGUF file that was fetched so. It blocks.
+
+    :raises FetchFailed: it is none, or not whole. It is removed.
+    :raises Vanished: it was removed since.
+    """
+    path, removed = wanted_files.place(wanted), f"{wanted.origin.shown} was fetched and has been removed since; pull again"
+    if path is None:
+        raise Vanished(removed)
     try:
-        header.read(file)
+        header.read(path)
+    except FileNotFoundError:
+        raise Vanished(removed) from None
     except GgufError as error:
-        file.unlink()
+        path.unlink()
         raise FetchFailed(f"what was fetched is damaged: {error}; pull again") from None
-    digest = wanted.checksum_of(file)
-    into_blobs(home, file, digest)
-    return digest
+    return path.name.removeprefix("sha256-")
 
 
 def _blob(source: Registry, name: ModelName, layer: Layer, home: Path) -> Wanted:

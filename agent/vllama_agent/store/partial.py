@@ -66,8 +66,8 @@ class Partial:
         """What is still to be fetched."""
         return self._ranges.missing(self.size)
 
-    def write(self, offset: int, data: bytes | bytearray) -> None:
-        """Put bytes in their place.
+    def write(self, offset: int, data: bytes | bytearray) -> int:
+        """Put bytes in their place; how many of them were not here before.
 
         :raises OSError: the disk is full, or broken.
         """
@@ -76,8 +76,10 @@ class Partial:
             count = os.pwrite(self._file, view, at)
             view, at = view[count:], at + count
         with self._lock:
+            before = self._ranges.total
             self._ranges.add(offset, at)
             self._journal.wrote(offset, at)
+            return self._ranges.total - before
 
     def sync(self) -> None:
         """Bring what is written to the disk, and note that it is there."""

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from vllama_agent.store import conversion
 from vllama_core import quantization_names
 from vllama_core.config import GGUF_PUBLISHERS
 from vllama_core.errors import ConfigError
@@ -37,6 +38,10 @@ class Choice:
     projector: str | None = None
     quantization: str | None = None
     note: str | None = None
+
+
+class NoSnapshot(ConfigError):
+    """A repository has no model in Hugging Face's own form that can be used."""
 
 
 class NoGguf(ConfigError):
@@ -106,7 +111,8 @@ def _only(sets: Sequence[tuple[str, ...]], repo: str) -> tuple[str, ...]:
     fewest = min(len(files) for files in sets)
     best = [files for files in sets if len(files) == fewest]
     if len(best) > 1:
-        raise ConfigError(f"{repo} has more than one model: {_listed(best)}; name a file: {repo}:{best[0][0]}")
+        file = f"{repo}{best[0][0]}" if repo.endswith("/") else f"{repo}:{best[0][0]}"
+        raise ConfigError(f"{repo} has more than one model: {_listed(best)}; name a file: {file}")
     return best[0]
 
 
@@ -129,23 +135,42 @@ def _projector(paths: Collection[str], model: str) -> str | None:
     return None
 
 
-def snapshot(paths: Collection[str], *, repo: str) -> tuple[str, ...]:
-    """The files of a model in Hugging Face's own format: weights as safetensors, configuration, tokenizer.
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The files of a model in Hugging Face's own format.
 
-    :raises ConfigError: there are no weights, or only such that run code when they are read.
+    :ivar pickled: whether its weights are Python pickles.
+    """
+
+    files: tuple[str, ...]
+    pickled: bool = False
+
+
+def snapshot(paths: Collection[str], *, repo: str, allow_pickle: bool = False) -> Snapshot:
+    """Weights as safetensors, configuration, tokenizer.
+
+    :param allow_pickle: pickled weights are taken where there are no safetensors.
+    :raises NoSnapshot: there are no weights, or only such that may run code when they are read.
     """
     top = [path for path in sorted(paths) if _SNAPSHOT.fullmatch(path)]
     weights = [path for path in top if path.lower().endswith(".safetensors")]
     # Mistral publishes its weights twice: in its own layout under this name, and in everybody's.
     everybodys = [path for path in weights if not path.startswith("consolidated")]
     if not weights:
-        if any(_PICKLES.fullmatch(path) and not _NO_WEIGHTS.fullmatch(path) for path in paths):
-            raise ConfigError(
-                f"{repo} has its weights only as Python pickles, which run code when they are read; take a repository with safetensors"
+        pickles = tuple(path for path in sorted(paths) if conversion.PICKLED.fullmatch(path))
+        if pickles and allow_pickle:
+            return Snapshot((*pickles, *top), pickled=True)
+        if pickles:
+            raise NoSnapshot(
+                f"{repo} has its weights only as Python pickles, which can run programs when they are read; {conversion.OTHER_WEIGHTS}"
             )
-        raise ConfigError(f"{repo} has neither GGUF files nor safetensors: it holds no model that can be served")
+        if any(_PICKLES.fullmatch(path) and not _NO_WEIGHTS.fullmatch(path) for path in paths):
+            raise NoSnapshot(
+                f"{repo} has its weights only as Python pickles of a kind that is not read; take a repository with safetensors"
+            )
+        raise NoSnapshot(f"{repo} has neither GGUF files nor safetensors: it holds no model that can be served")
     chosen = everybodys or weights
-    return tuple(path for path in top if path in chosen or not path.lower().endswith(".safetensors"))
+    return Snapshot(tuple(path for path in top if path in chosen or not path.lower().endswith(".safetensors")))
 
 
 def repositories(repo: str, publishers: Sequence[str] = GGUF_PUBLISHERS) -> list[str]:

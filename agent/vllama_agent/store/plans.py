@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vllama_agent.store import manifests
 from vllama_agent.store.events import OnEvent
-from vllama_agent.store.manifests import Manifest
+from vllama_agent.store.manifest import Manifest
 from vllama_agent.store.wanted import Wanted
 from vllama_core.modelref import ModelName
 
@@ -25,14 +25,23 @@ class Plan:
 
     :ivar ref: as it was typed.
     :ivar notes: sentences for whoever asked: another quantization than wanted, for instance.
-    :ivar finish: makes the manifest when everything is here. None: there is no model to be named, only files in a cache.
+    :ivar room: a folder, and bytes that will be needed there at least, beside the downloads.
+    :ivar finish: makes the manifest when everything is here.
     """
 
     name: ModelName
     ref: str
     downloads: tuple[Wanted, ...]
-    finish: Finish | None
+    finish: Finish
     notes: tuple[str, ...] = ()
+    room: tuple[Path, int] | None = None
+
+
+def had_before(home: Path, name: ModelName, revision: str | None) -> Manifest | None:
+    """What a name means already, if it was made of the same revision. It blocks."""
+    path = manifests.path_of(home, name)
+    found = manifests.read(path) if path.exists() else None
+    return found if found is not None and found.source.revision == revision else None
 
 
 def into_blobs(home: Path, file: Path, digest: str) -> None:

@@ -6,53 +6,102 @@ Where it is looked for, `finding` knows; what must be fetched and what becomes o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 
-from vllama_agent.store import download, manifests
+from vllama_agent.store import disk, download
 from vllama_agent.store import wanted as wanted_files
 from vllama_agent.store.events import OnEvent, Progress, Status
 from vllama_agent.store.finding import Finder
+from vllama_agent.store.layers import Layers
+from vllama_agent.store.library import Library, Vanished
+from vllama_agent.store.manifest import Manifest
 from vllama_agent.store.plans import Plan
 from vllama_agent.store.sources import Sources
 from vllama_agent.store.transfer import STREAMS
 from vllama_agent.store.wanted import Wanted
+from vllama_core.errors import FetchFailed, UnreadableModel
+from vllama_core.model_form import Form
 from vllama_core.modelref import ModelName
 
+Publish = Callable[[Manifest], Awaitable[None]]
+"""Gives a model its name, and lets go of what had it before."""
 TOLD_SECONDS = 0.06
 """Between two messages about a file, as Ollama has it."""
 
 
 async def pull(
-    sources: Sources, ref: str, *, on_event: OnEvent, file_format: str | None = None, verify: bool = False, insecure: bool = False
+    sources: Sources,
+    ref: str,
+    *,
+    on_event: OnEvent,
+    file_format: str | None = None,
+    verify: bool = False,
+    insecure: bool = False,
+    publish: Publish | None = None,
+    allow_pickle: bool = False,
+    on_total: Callable[[int], None] | None = None,
 ) -> ModelName:
     """Make a model local; what it is called. Cancelling ends the work and keeps what has arrived.
 
-    :param file_format: ``hf``: the original files, into the hub's cache only; else GGUF.
+    :param file_format: ``hf``: the original files; ``gguf``; None: as the engine likes it that `sources` names, where it can be had so.
     :param verify: files that are here already are read again, and fetched anew where they are damaged.
     :param insecure: registries other than Ollama's are spoken to over plain HTTP, and addresses may be of plain HTTP.
+    :param publish: None: into the home alone; a server has engines to think of.
+    :param allow_pickle: weights that are Python pickles may be converted, where there are no others.
+    :param on_total: told, before anything is fetched, how many bytes the files have together.
     :raises ConfigError: the reference is none, or what it leads to cannot be used.
     :raises ModelNotFound: it leads nowhere.
     :raises FetchFailed, NoSpace, ConversionFailed: it cannot be had.
     """
     on_event(Status("pulling manifest"))
-    async with session() as http:
-        finder = Finder(sources, http, insecure=insecure)
-        plan = await finder.plan(ref, file_format=file_format)
-        for note in plan.notes:
-            on_event(Status(note))
-        for partials in {wanted.partials for wanted in plan.downloads}:
-            await asyncio.to_thread(wanted_files.collect, partials)
-        await carry_out(http, plan, on_event=on_event, verify=verify, streams=sources.streams)
-        on_event(Status("verifying sha256 digest"))  # it was hashed while it came in
-        if plan.finish is not None:
-            manifest = await plan.finish(on_event)
-            on_event(Status("writing manifest"))
-            await asyncio.to_thread(manifests.write, sources.home, manifest)
+    with disk.told(sources.home):
+        await asyncio.to_thread(disk.check_writable, sources.home / "manifests")
+        async with session() as http:
+            finder = Finder(sources, http, insecure=insecure, allow_pickle=allow_pickle)
+            plan = await finder.plan(ref, file_format=file_format)
+            for note in plan.notes:
+                on_event(Status(note))
+            if on_total is not None:
+                on_total(sum(wanted.size for wanted in plan.downloads))
+            for partials in {wanted.partials for wanted in plan.downloads}:
+                await asyncio.to_thread(wanted_files.collect, partials)
+
+            async def work() -> None:
+                await carry_out(http, plan, on_event=on_event, verify=verify, streams=sources.streams)
+                on_event(Status("verifying sha256 digest"))  # it was hashed while it came in
+                await _named(plan, publish or _into(sources.home), on_event)
+
+            try:
+                await work()
+            except Vanished:  # a file that was here already lost its last name just now: it is fetched like any other
+                await work()
     return plan.name
+
+
+async def _named(plan: Plan, publish: Publish, on_event: OnEvent) -> None:
+    manifest = await plan.finish(on_event)
+    on_event(Status("writing manifest"))
+    try:
+        await publish(manifest)
+    except UnreadableModel as error:
+        raise FetchFailed(f"{plan.ref}: what was fetched cannot be used: {error}") from error
+
+
+def _into(home: Path) -> Publish:
+    """Where no server runs in this process."""
+    library = Library(Layers(home))
+
+    async def publish(manifest: Manifest) -> None:
+        older = await asyncio.to_thread(library.publish, manifest)
+        if older is not None:
+            await asyncio.to_thread(library.free, older)
+
+    return publish
 
 
 @asynccontextmanager
@@ -68,7 +117,7 @@ async def carry_out(http: aiohttp.ClientSession, plan: Plan, *, on_event: OnEven
         for wanted in plan.downloads:
             if await asyncio.to_thread(wanted_files.remove_damaged, wanted):
                 on_event(Status(f"{wanted.checksum[:12]} was damaged and is fetched anew"))
-    await asyncio.to_thread(wanted_files.check_room, list(plan.downloads))
+    await asyncio.to_thread(wanted_files.check_room, list(plan.downloads), beside=plan.room)
     for wanted in plan.downloads:
         await download.fetch(http, wanted, on_bytes=_told(wanted, on_event), streams=streams)
 
@@ -94,14 +143,18 @@ class Fetch:
     name: str
     ref: str
     sources: Sources
+    form: Form | None = None
 
     async def run(self, on_event: OnEvent) -> None:
         """Fetch it. Errors as `pull`."""
-        await pull(self.sources, self.ref, on_event=on_event)
+        await pull(self.sources, self.ref, on_event=on_event, file_format=self.form)
 
 
-async def find(sources: Sources, ref: str) -> Fetch:
-    """Ask where a model is, and fetch nothing. Errors as `pull`."""
+async def find(sources: Sources, ref: str, form: Form | None = None) -> Fetch:
+    """Ask where a model is, and fetch nothing. Errors as `pull`.
+
+    :param form: in which alone it can be used; None: as the sources prefer it.
+    """
     async with session() as http:
-        plan = await Finder(sources, http).plan(ref)
-    return Fetch(plan.name.display, ref, sources)
+        plan = await Finder(sources, http).plan(ref, file_format=form)
+    return Fetch(plan.name.display, ref, sources, form)

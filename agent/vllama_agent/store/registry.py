@@ -6,15 +6,13 @@ https://github.com/ollama/ollama/blob/main/server/internal/manifest/manifest.go
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 import orjson
 
-from vllama_agent.store import remote
-from vllama_agent.store.manifests import is_digest
+from vllama_agent.store import descriptors, remote
 from vllama_agent.store.origin import Origin
 from vllama_core.errors import FetchFailed, ModelNotFound
 from vllama_core.gguf import GgufHeader
@@ -24,8 +22,6 @@ ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 KIND = "application/vnd.ollama.image."
 CONFIG = "config"
 """Kind of the blob that says what Ollama itself has to know of a model, in JSON."""
-LARGEST_TEXT = 4 << 20
-"""Bytes of a manifest or of a layer of text; templates and licences have some thousand."""
 DENIED = "this registry wants an account, which vllama has not"
 
 
@@ -70,7 +66,8 @@ class Registry:
         :raises FetchFailed: it cannot be asked, or its answer cannot be used.
         """
         try:
-            body = await self._read(self._url(name, f"manifests/{name.tag}"), {"Accept": ACCEPT})
+            origin = Origin(self._url(name, f"manifests/{name.tag}"), {"Accept": ACCEPT}, denied=DENIED)
+            body = (await remote.read(self.session, origin, limit=remote.LARGEST_TEXT)).body
         except remote.Missing:
             raise ModelNotFound(name.display) from None
         try:
@@ -85,15 +82,8 @@ class Registry:
 
         :raises FetchFailed: it does not come, or not with its sha256.
         """
-        if layer.size > LARGEST_TEXT:
-            raise FetchFailed(f"the {layer.kind} of {name.display} has {layer.size} bytes; at most {LARGEST_TEXT} are read")
-        try:
-            body = await self._read(self.origin(name, layer).url, {})
-        except remote.Missing:
-            raise FetchFailed(f"the registry has lost the {layer.kind} of {name.display}") from None
-        if hashlib.sha256(body).hexdigest() != layer.digest:
-            raise FetchFailed(f"the registry sent a wrong {layer.kind} of {name.display}: its sha256 is not {layer.digest}")
-        return body.decode("utf-8", "replace")
+        what = f"{layer.kind} of {name.display}"
+        return await remote.text(self.session, self.origin(name, layer), sha256=layer.digest, size=layer.size, what=what)
 
     async def header(self, name: ModelName, layer: Layer) -> GgufHeader:
         """The header of a GGUF layer, by requests for its beginning only.
@@ -102,15 +92,7 @@ class Registry:
         """
         return (await remote.header(self.session, self.origin(name, layer), size=layer.size)).header
 
-    async def _read(self, url: str, headers: dict[str, str]) -> bytes:
-        found = await remote.read(self.session, Origin(url, headers, denied=DENIED), limit=LARGEST_TEXT)
-        return found.body
-
 
 def _layer(fields: Any) -> Layer:
-    algorithm, _, digest = str(fields["digest"]).partition(":")
-    size = int(fields["size"])
-    if algorithm != "sha256" or not is_digest(digest) or size < 0:
-        raise ValueError(f"{fields['digest']!r} of {size} bytes is no layer")
-    media = str(fields["mediaType"])
-    return Layer(media.removeprefix(KIND).partition(";")[0] if media.startswith(KIND) else media, digest, size)
+    found = descriptors.parse(fields)
+    return Layer(found.media_type.removeprefix(KIND), found.digest, found.size)

@@ -12,6 +12,9 @@ from vllama_core import safetensors
 from vllama_core.errors import ConfigError
 from vllama_core.safetensors import SafetensorsError
 
+SMALLEST_VALUE = 2
+"""Bytes of a value of pickled weights, which are F16 or larger."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -30,17 +33,18 @@ class Snapshot:
     notes: tuple[str, ...]
 
 
-def read(folder: Path, *, name: str | None) -> Snapshot:
+def read(folder: Path, *, name: str | None, allow_pickle: bool = False) -> Snapshot:
     """Look at a folder.
 
     :param name: what the model is called; None: as its repository or folder.
+    :param allow_pickle: see `conversion.visible`.
     :raises ConfigError: there is nothing in it that can be converted, or a file of it is broken.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; give one with a model's Hugging Face files")
     model = name or conversion.model_name(folder.absolute())
     listed = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    files = conversion.visible(listed, model=model)
+    files = conversion.visible(listed, model=model, allow_pickle=allow_pickle)
     return Snapshot(
         folder=folder,
         model=model,
@@ -64,10 +68,16 @@ def _parameters(path: Path) -> int:
 
     :raises ConfigError: it is broken or cut off.
     """
-    return _safetensors_header(path).parameter_count if path.suffix == ".safetensors" else 0
+    if conversion.PICKLED.fullmatch(path.name):
+        return path.stat().st_size // SMALLEST_VALUE  # at most so many; nobody reads a pickle to count
+    return safetensors_header(path).parameter_count if path.suffix == ".safetensors" else 0
 
 
-def _safetensors_header(path: Path) -> safetensors.SafetensorsHeader:
+def safetensors_header(path: Path) -> safetensors.SafetensorsHeader:
+    """The header of a file of weights.
+
+    :raises ConfigError: it is broken or cut off.
+    """
     try:
         with open(path, "rb") as file:
             beginning = file.read(safetensors.LENGTH_BYTES)

@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vllama_agent.store import briefs, demo, files, manifests
+from vllama_agent.store import briefs, demo, files, kept_shapes, manifests
 from vllama_agent.store.artifact import Artifact
 from vllama_agent.store.layers import Layers
-from vllama_agent.store.manifests import Manifest
+from vllama_agent.store.manifest import Manifest
 from vllama_core import modelref
-from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound
-from vllama_core.gguf import GgufError
+from vllama_core.errors import ConfigError, InvalidRequest, ModelNotFound, UnreadableModel
+from vllama_core.model_form import Form
 from vllama_core.modelref import ModelName, ModelRef
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,12 @@ class Store:
 
     :param home: `$VLLAMA_HOME`; need not exist.
     :param below: read-only stores, see `layers.Layers`.
+    :param prefers: of a model that is here in both forms this one is meant: its engine loads it.
     """
 
-    def __init__(self, home: Path, below: tuple[Path, ...] = ()) -> None:
+    def __init__(self, home: Path, below: tuple[Path, ...] = (), *, prefers: Form = Form.GGUF) -> None:
         self.home = home
+        self.prefers = prefers
         self.layers = Layers(home, below)
         self._files: dict[str, Artifact] = {}
         self._told: dict[Path, str] = {}
@@ -38,7 +40,9 @@ class Store:
 
     def models(self) -> list[Artifact]:
         """All of them, newest first. What cannot be read is left out, with a line in the log."""
-        stored = {_key(artifact.name): artifact for artifact in map(self._stored, self.layers.paths()) if artifact}
+        found = [artifact for artifact in map(self._stored, self.layers.paths()) if artifact]
+        found.sort(key=lambda artifact: artifact.form is self.prefers)  # so that the preferred one of two is the last
+        stored = {_key(artifact.name): artifact for artifact in found}
         return sorted((stored | self._files).values(), key=lambda artifact: artifact.modified_at, reverse=True)
 
     def find(self, name: str) -> Artifact:
@@ -50,24 +54,32 @@ class Store:
         parsed = ModelName.parse(name)
         if parsed is None:
             raise InvalidRequest("invalid model name", field="model")
-        path = self.layers.path_of(parsed)
-        found = self._files.get(parsed.key) or (self._stored(path) if path is not None else None)
+        found = self._files.get(parsed.key) or self._preferred(parsed)
         if found is None:
             raise ModelNotFound(name)
         return found
 
-    def resolve(self, ref: str) -> Artifact:
+    def _preferred(self, name: ModelName) -> Artifact | None:
+        return max(self._forms(name), key=lambda artifact: artifact.form is self.prefers, default=None)
+
+    def _forms(self, name: ModelName) -> list[Artifact]:
+        return [artifact for artifact in map(self._stored, self.layers.paths_of(name)) if artifact]
+
+    def resolve(self, ref: str, form: Form | None = None) -> Artifact:
         """The model that a reference of the command line means. Files get a name by this, and are found by it from then on.
 
+        :param form: in which alone it can be used; None: the preferred one is meant, and the other one does.
         :raises ConfigError: a path leads to no model, or the demo model cannot be had.
         :raises ModelNotFound: no model has this name.
         """
         parsed = ModelRef.parse(ref)
         if parsed.path is not None:
-            return self._register(Path(parsed.path))
+            return self._register(Path(parsed.path), form or self.prefers)
         assert parsed.name is not None
         if parsed.name.key == demo.NAME.key:
             demo.ensure(self.home)
+        if form is not None:
+            return self._in_form(parsed.name, ref, form)
         try:
             return self.find(parsed.name.display)
         except ModelNotFound:
@@ -76,13 +88,19 @@ class Store:
                 hint = f"there is a file or folder of that name; to mean it, write ./{ref}"
             raise ModelNotFound(ref, hint) from None
 
-    def _register(self, path: Path) -> Artifact:
-        found = files.files_at(path)
-        name = modelref.name_from_stem(files.stem_of(found[0]))
+    def _in_form(self, name: ModelName, ref: str, form: Form) -> Artifact:
+        found = next((artifact for artifact in self._forms(name) if artifact.form is form), None)
+        if found is None:
+            raise ModelNotFound(ref, f"it is not here as {form}; `vllama pull {ref} --format {form}` fetches it")
+        return found
+
+    def _register(self, path: Path, prefers: Form) -> Artifact:
+        found = files.files_at(path, prefers=prefers)
+        name = modelref.name_from_stem(found.stem)
         artifact = files.artifact_of(found, name=name.display)
         known = self._files.get(name.key)
         if known is not None and known.files != artifact.files:
-            raise ConfigError(f"{artifact.files[0]} and {known.files[0]} would both be called {name.display}; rename one of them")
+            raise ConfigError(f"{artifact.place} and {known.place} would both be called {name.display}; rename one of them")
         self._files[name.key] = artifact
         return artifact
 
@@ -106,12 +124,12 @@ class Store:
             manifest = manifests.load(path)
             artifact = artifact_of(manifests.home_of(path), manifest, modified)
             _check_sizes(artifact, manifest)
-            brief = briefs.read(self.home, manifest.files[0].digest, artifact.files[0])
-        except (OSError, GgufError, ValueError) as error:
+            brief = briefs.of_manifest(self.home, manifest, artifact.files)
+        except (OSError, UnreadableModel, ValueError) as error:
             self._tell(path, f"{error}")
             return None
         self._told.pop(path, None)
-        return replace(artifact, kept_brief=brief)
+        return replace(artifact, kept_brief=brief, shape_file=kept_shapes.path_of(self.home, artifact.digest))
 
     def _tell(self, path: Path, problem: str) -> None:
         """Once: clients ask for the list every few seconds."""
@@ -131,6 +149,7 @@ def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:
         digest=manifest.digest,
         size=manifest.size,
         modified_at=datetime.fromtimestamp(modified, UTC),
+        form=manifest.form,
         projector=manifests.located(home, manifest.projector) if manifest.projector else None,
         adapters=tuple(manifests.located(home, file) for file in manifest.adapters),
         license=manifest.license,
@@ -138,6 +157,7 @@ def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:
         system=manifest.system,
         parameters=manifest.parameters,
         messages=manifest.messages,
+        notes=manifest.source.notes,
         parent=manifest.source.ref if manifest.source.kind == "created" else "",
     )
 
@@ -145,13 +165,13 @@ def artifact_of(home: Path, manifest: Manifest, modified: float) -> Artifact:
 def _check_sizes(artifact: Artifact, manifest: Manifest) -> None:
     """Files that were cut off or replaced are told when they are listed, not by a request.
 
-    :raises GgufError: a file has another size than its manifest says.
+    :raises UnreadableModel: a file has another size than its manifest says.
     :raises OSError: a file is not there.
     """
     for path, file in zip(artifact.weights, manifest.all_files, strict=True):
         size = path.stat().st_size
         if size != file.size:
-            raise GgufError(f"{path} has {size} bytes and should have {file.size}; `vllama verify` tells more")
+            raise UnreadableModel(f"{path} has {size} bytes and should have {file.size}; `vllama verify` tells more")
 
 
 def _key(name: str) -> str:

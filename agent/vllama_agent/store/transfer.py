@@ -7,21 +7,21 @@ of hubs: a source is an address with headers.
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import aiohttp
+from yarl import URL
 
-from vllama_agent.store.origin import CONNECT_SECONDS, GONE, REFUSED, Origin, content_range, retry_after
+from vllama_agent.store import disk, range_answers, remote
+from vllama_agent.store.origin import CONNECT_SECONDS, REFUSED, Access, Origin
 from vllama_agent.store.partial import Partial
+from vllama_agent.store.range_answers import Again, NoRanges
 from vllama_agent.store.ranges import Range
 from vllama_agent.store.waiting import to_the_end
-from vllama_core import human
-from vllama_core.errors import AccessDenied, FetchFailed, NoSpace
+from vllama_core.errors import FetchFailed
 
 STREAMS = 8
 """Requests at once for one file: one stream seldom fills a fast line, more make sources refuse."""
@@ -37,24 +37,7 @@ ATTEMPTS = 6
 """Failures in a row, none of them after new bytes, until a transfer is given up."""
 FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
 """Seconds between attempts; doubled each time."""
-LONGEST_ASKED_PAUSE = 300.0
-"""Seconds; a source that asks for more has closed for today, and that is told instead of waited for."""
 T = TypeVar("T")
-
-
-class _Again(Exception):
-    """This attempt failed; another may succeed.
-
-    :ivar pause: seconds that the source asks for.
-    """
-
-    def __init__(self, why: str, pause: float = 0.0) -> None:
-        super().__init__(why)
-        self.pause = pause
-
-
-class _NoRanges(Exception):
-    """The source ignores Range: it can only be read from the beginning, in one stream."""
 
 
 class Transfer:
@@ -85,6 +68,9 @@ class Transfer:
         self._unsynced = 0
         self._syncing = False
         self._direct: str | None = None
+        self._access: Access | None = None
+        self._proven: Access | None = None
+        self._signing = asyncio.Lock()
         self._ranged = True
         self._arrived = asyncio.Event()
         self._threads = ThreadPoolExecutor(streams + 2, thread_name_prefix="download")
@@ -98,7 +84,7 @@ class Transfer:
         try:
             try:
                 return await self._all()
-            except* _NoRanges:
+            except* NoRanges:
                 self._ranged, self._streams, self._segments = False, 1, [(0, self._partial.size)]
             return await self._all()
         except BaseExceptionGroup as group:
@@ -128,17 +114,18 @@ class Transfer:
             at, end = self._segments.pop(0)
             try:
                 await self._fetch(at, end)
-            except _Again as again:
+            except Again as again:
                 await self._pause(again)
             except (aiohttp.ClientError, TimeoutError) as error:
-                await self._pause(_Again(str(error) or type(error).__name__))
+                await self._pause(Again(remote.why(error)))
 
     async def _fetch(self, start: int, end: int) -> None:
         """One request. What has not come is put back into the queue, whatever ends it."""
         buffer, at = bytearray(), start
         try:
-            async with self._request(start, end) as response:
-                self._check(response, start)
+            access = await self._granted()
+            async with self._request(access, start, end) as response:
+                self._check(response, start, access)
                 async for chunk in response.content.iter_any():
                     buffer += chunk[: end - at - len(buffer)]
                     if len(buffer) >= WRITE_BYTES or at + len(buffer) == end:
@@ -147,7 +134,7 @@ class Transfer:
                     if at == end:
                         return
             if at < end:
-                raise _Again("the source ended the answer too early")
+                raise Again("the source ended the answer too early")
         finally:
             if buffer:
                 self._partial.write(at, buffer)  # at most WRITE_BYTES: quicker than a thread when everything is being cancelled
@@ -155,7 +142,14 @@ class Transfer:
             if at < end:
                 self._segments.insert(0, (at if self._ranged else 0, end))
 
-    def _request(self, start: int, end: int) -> aiohttp.client._RequestContextManager:
+    async def _granted(self) -> Access:
+        """The same for all streams, until it is refused; made anew by one of them."""
+        async with self._signing:
+            if self._access is None:
+                self._access = await self._origin.access(self._proven)
+            return self._access
+
+    def _request(self, access: Access, start: int, end: int) -> aiohttp.client._RequestContextManager:
         """To where the source redirected the last time, if it did: a hub's redirects are signed and good for an hour."""
         headers = {"Accept-Encoding": "identity"}
         if self._ranged:
@@ -165,39 +159,30 @@ class Transfer:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS * self._unit)
         if self._direct is not None:
             return self._session.get(self._direct, headers=headers, timeout=timeout)
-        return self._session.get(self._origin.url, headers=headers | dict(self._origin.headers), timeout=timeout)
+        # a signature holds for the address as it was signed, letter by letter
+        url = URL(access.url, encoded=self._origin.sign is not None)
+        return self._session.get(url, headers=headers | dict(access.headers), timeout=timeout)
 
-    def _check(self, response: aiohttp.ClientResponse, start: int) -> None:
-        status = response.status
-        if status == 206:
-            begin, size = content_range(response.headers.get("Content-Range", ""))
-            if begin != start or size not in (None, self._partial.size):
-                raise FetchFailed(
-                    f"{self._origin.shown} sent bytes {begin} of {size}; bytes {start} of {self._partial.size} were asked for"
-                )
-            self._direct = str(response.url) if response.history else None
-            return
+    def _check(self, response: aiohttp.ClientResponse, start: int, access: Access) -> None:
         was_direct, self._direct = self._direct is not None, None
-        if status == 200:
-            if self._ranged:
-                raise _NoRanges
-            return
-        if was_direct and status in REFUSED:
-            raise _Again("a signed address has expired")
-        if status in REFUSED:
-            raise AccessDenied(f"{self._origin.shown}: {self._origin.denied} (HTTP {status})")
-        if status in GONE:
-            raise FetchFailed(f"{self._origin.shown} is not there (HTTP {status})")
-        if status < 500 and status not in (408, 425, 429):
-            raise FetchFailed(f"{self._origin.shown} answers HTTP {status} {response.reason or ''}".rstrip())
-        pause = retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
-        if pause > LONGEST_ASKED_PAUSE:
-            raise FetchFailed(f"{self._origin.shown} asks to come back in {human.span(pause)} (HTTP {status})")
-        raise _Again(f"HTTP {status}", pause)
+        if response.status in REFUSED and was_direct:
+            raise Again("a signed address has expired")
+        if response.status in REFUSED and self._has_ended(access):
+            raise Again("access has ended and is asked for anew")
+        range_answers.check(self._origin, response.status, response.headers, start=start, size=self._partial.size, is_ranged=self._ranged)
+        self._proven = access
+        if self._ranged and response.history:
+            self._direct = str(response.url)
+
+    def _has_ended(self, access: Access) -> bool:
+        """Whether access that is refused now was good before: signatures and tokens last for minutes, downloads for hours."""
+        if self._origin.sign is not None and self._access is access and self._proven is access:
+            self._access = None
+        return self._access is not access
 
     async def _write(self, offset: int, data: bytearray) -> None:
-        await self._in_thread(self._partial.write, offset, data)
-        self._failures = 0
+        if await self._in_thread(self._partial.write, offset, data):
+            self._failures = 0  # only for bytes that are new: a source without ranges sends the same ones again after each cut
         self._unsynced += len(data)
         self._arrived.set()
         self._on_bytes(self._partial.completed)
@@ -208,7 +193,7 @@ class Transfer:
             finally:
                 self._syncing = False
 
-    async def _pause(self, again: _Again) -> None:
+    async def _pause(self, again: Again) -> None:
         self._failures += 1
         if self._failures > ATTEMPTS * self._streams:
             raise FetchFailed(f"{self._origin.shown} cannot be fetched: {again}; try again later, what has arrived is kept")
@@ -221,13 +206,8 @@ class Transfer:
         for error in leaves:
             if isinstance(error, FetchFailed):
                 return error
-        disk = next((error for error in leaves if isinstance(error, OSError)), None)
-        if disk is None:
-            return group
-        if disk.errno in (errno.ENOSPC, errno.EDQUOT):
-            folder = self._partial.path.parent
-            return NoSpace(f"the disk is full at {folder}: make room and pull again, what has arrived is kept")
-        return FetchFailed(f"{disk.filename or self._partial.path}: {disk.strerror or disk}")
+        problem = next((error for error in leaves if isinstance(error, OSError)), None)
+        return group if problem is None else disk.failure(problem, self._partial.path.parent)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

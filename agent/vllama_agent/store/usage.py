@@ -8,12 +8,13 @@ from pathlib import Path
 
 from vllama_agent.store import garbage, manifests
 from vllama_agent.store.layers import Layers
-from vllama_agent.store.manifests import Manifest
+from vllama_agent.store.manifest import Manifest
+from vllama_core.model_form import Form
 
 
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
-    """One model's bytes.
+    """One model's bytes, in one form.
 
     :ivar size: of all its files.
     :ivar own: of those in the home that no other model needs.
@@ -24,6 +25,7 @@ class ModelUsage:
     size: int
     own: int
     store: str
+    form: Form = Form.GGUF
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def of(layers: Layers) -> Usage:
             size=manifest.size,
             own=sum(size for place, size in files[path].items() if needed[place] == 1 and place.parent == ours),
             store=str(manifests.home_of(path)),
+            form=manifest.form,
         )
         for path, manifest in found
     ]
@@ -64,10 +67,18 @@ def of(layers: Layers) -> Usage:
     return Usage(
         home=str(layers.home),
         models=tuple(sorted(models, key=lambda model: (-model.size, model.name))),
-        blobs=sum(path.stat().st_size for path in ours.rglob("*") if path.is_file()),
+        blobs=sum(_size(path) for path in ours.rglob("*")),
         unused=sum(item.size for item in garbage.unused(layers.home, grace=0)),
         elsewhere=sum(outside.values()),
     )
+
+
+def _size(path: Path) -> int:
+    """Of a file; of what is none, or has just been published or removed, nothing."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _files(path: Path, manifest: Manifest) -> dict[Path, int]:

@@ -39,7 +39,7 @@ def check(layers: Layers, names: tuple[ModelName, ...] = ()) -> Iterator[Verdict
 def _files(layers: Layers, names: tuple[ModelName, ...]) -> dict[tuple[Path, str, int], set[str]]:
     """Which models have which (place, sha256, size)."""
     found: dict[tuple[Path, str, int], set[str]] = {}
-    for path in [_manifest(layers, name) for name in names] if names else layers.paths():
+    for path in [path for name in names for path in _manifests(layers, name)] if names else layers.paths():
         manifest = manifests.read(path)
         if manifest is not None:
             for file in manifest.all_files:
@@ -48,11 +48,11 @@ def _files(layers: Layers, names: tuple[ModelName, ...]) -> dict[tuple[Path, str
     return found
 
 
-def _manifest(layers: Layers, name: ModelName) -> Path:
-    path = layers.path_of(name)
-    if path is None:
+def _manifests(layers: Layers, name: ModelName) -> tuple[Path, ...]:
+    paths = layers.paths_of(name)
+    if not paths:
         raise ModelNotFound(name.display)
-    return path
+    return paths
 
 
 def _problem(path: Path, digest: str, size: int) -> str | None:
