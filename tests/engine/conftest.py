@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from vllama_agent.engines.llama_cpp import lib
+from vllama_agent.engines.llama_cpp.model import Model
 from vllama_agent.engines.llama_cpp.sampling import log_probabilities
 from vllama_agent.environments import install, layout
 from vllama_agent.environments.layout import Environment
-from vllama_core.config import LlamaCppConfig
+from vllama_core.config import LoadConfig
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
@@ -55,8 +56,8 @@ class Alone:
 
     def __init__(self, file: Path) -> None:
         lib.start(lambda _line: None)
-        config = LlamaCppConfig(parallel=16)
-        self.model = lib.Model((file,), config)
+        config = LoadConfig(parallel=16)
+        self.model = Model((file,), config)
         self.context = lib.Context(self.model, config, cells=CELLS, threads=2)
 
     def answer(self, prompt: list[int], count: int) -> list[tuple[int, float, float]]:

@@ -1,11 +1,12 @@
 """Real models on the whole way: Hugging Face files, llama.cpp's converter, the quantizer, our engine.
 
-The converter's environment is made once and kept below the developer cache: a minute and 5 GB with PyPI's torch.
+The converter's environment is made once and kept below the developer cache: a minute and 4 GB with PyPI's torch.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ import tiny_gguf
 from vllama_agent.engines.base import GenerateRequest, Sampling
 from vllama_agent.engines.llama_cpp import lib, quantize_worker
 from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
+from vllama_agent.engines.llama_cpp.model import Model
 from vllama_agent.environments import layout
 from vllama_agent.environments.layout import Environment
 from vllama_agent.store import header
@@ -28,7 +30,7 @@ from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.convert import convert
 from vllama_agent.store.events import Event, Progress
 from vllama_agent.store.quantize import quantize
-from vllama_core.config import LlamaCppConfig
+from vllama_core.config import LoadConfig
 from vllama_core.errors import ConfigError, ConversionFailed
 
 HOME = llama_wheel.CACHE
@@ -48,9 +50,9 @@ async def converted(snapshot: Path, folder: Path, quantization: str, *, name: st
 
 def log_probabilities(file: Path, tokens: list[int]) -> npt.NDArray[np.float64]:
     """(position, token): of a bare context whose cache holds what was computed."""
-    config = LlamaCppConfig(ctx_size=512, cache_type_k="f32", cache_type_v="f32", flash_attn="off")
+    config = LoadConfig(ctx_size=512, cache_type_k="f32", cache_type_v="f32", flash_attn="off")
     lib.start(lambda _line: None)
-    model = lib.Model((file,), config)
+    model = Model((file,), config)
     context = lib.Context(model, config, cells=512, threads=2)
     count = len(tokens)
     everything = np.ones(count, np.int8)
@@ -75,7 +77,7 @@ async def test_every_quantization_is_served(tiny_hf: Path, tmp_path: Path, quant
     found = header.read(made.path)
     assert (found.architecture, found.quantization) == ("llama", quantization)
     assert found.metadata["general.name"] == "Tiny"
-    engine = LlamaCppEngine(files=[made.path], config=LlamaCppConfig(ctx_size=128), load_timeout=60)
+    engine = LlamaCppEngine(files=[made.path], config=LoadConfig(ctx_size=128, kv_cells=512, parallel=4), load_timeout=60)
     await engine.load()
     try:
         request = GenerateRequest(prompt="the weather in Paris", sampling=Sampling(temperature=0.0), max_tokens=8)
@@ -91,7 +93,7 @@ async def test_every_quantization_is_served(tiny_hf: Path, tmp_path: Path, quant
 async def test_the_tokenizer_and_the_chat_template_survive(tiny_hf: Path, tmp_path: Path) -> None:
     made = await converted(tiny_hf, tmp_path, "F16")
     lib.start(lambda _line: None)
-    model = lib.Model((made.path,), LlamaCppConfig(), vocab_only=True)
+    model = Model((made.path,), LoadConfig(), vocab_only=True)
     tokens = np.load(tiny_hf / "reference.npz")["tokens"].tolist()
     prompt = (tiny_hf / "prompt.txt").read_bytes()
     assert model.tokenize(prompt, add_special=True, parse_special=False) == tokens
@@ -108,7 +110,7 @@ async def test_a_real_bert_is_converted(environment: Environment, tmp_path: Path
     read = header.read(made.path)
     assert (read.architecture, read.embedding_length, read.metadata["bert.pooling_type"]) == ("bert", 384, 1)
     lib.start(lambda _line: None)
-    model = lib.Model((made.path,), LlamaCppConfig())
+    model = Model((made.path,), LoadConfig())
     assert model.vocab_size == 30522
     model.close()
 
@@ -162,6 +164,17 @@ async def test_a_file_is_quantized_with_progress_over_all_its_bytes(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [made.path]
 
 
+async def test_a_source_that_nobody_needs_gives_its_disk_back_and_changes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "source.gguf"
+    shutil.copyfile(tiny_gguf.ensure("llama"), source)
+    kept = await quantize(source, out=tmp_path / "kept.gguf", quantization="Q8_0", on_event=ignore)
+    assert source.read_bytes() == tiny_gguf.ensure("llama").read_bytes()
+    made = await quantize(source, out=tmp_path / "made.gguf", quantization="Q8_0", on_event=ignore, consume=True)
+    assert made.sha256 == kept.sha256
+    if sys.platform == "linux":
+        assert source.stat().st_blocks * 512 < source.stat().st_size / 2
+
+
 async def test_rows_that_k_quants_cannot_hold_are_noted(tmp_path: Path) -> None:
     """The tiny models are 64 values wide."""
     made = await quantize(tiny_gguf.ensure("llama"), out=tmp_path / "q.gguf", quantization="Q4_K_M", on_event=ignore)
@@ -203,6 +216,7 @@ def test_the_log_is_read_however_it_is_cut() -> None:
     assert [log.take(2, piece) for piece in pieces] == [False, False, True]
     assert not log.take(2, "llama_model_quantize_impl: model size  =     9.00 MiB")
     assert log.completed == 0.5
+    assert log.tensor == "token_embd.weight"
     log.take(4, "llama_model_quantize: failed to quantize: no such thing\n")
     assert log.error == "no such thing"
 

@@ -16,14 +16,14 @@ import pytest
 from vllama_agent.engines.base import GenerateRequest, Sampling
 from vllama_agent.engines.llama_cpp import lib
 from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
-from vllama_core.config import LlamaCppConfig
+from vllama_core.config import LoadConfig
 
 EPSILON = {"llama": 0.05, "qwen2": 0.05, "gemma3": 0.05, "mamba": 0.05, "jamba": 0.05, "lfm2": 0.05, "demo": 0.6}
 """Largest |Δ log-probability| allowed; the quantised demo model rounds its activations to 8 bits per batch row."""
 WHOLE_ONLY = ("mamba", "jamba", "lfm2")
 """Recurrent and hybrid: of a computed prompt all is reused or nothing."""
 ANSWER = 12
-CONFIG = LlamaCppConfig(ctx_size=1024, kv_cells=4096, parallel=16)
+CONFIG = LoadConfig(ctx_size=1024, kv_cells=4096, parallel=16)
 GREEDY = Sampling(temperature=0.0)
 Answer = list[tuple[int, float, float]]
 """(token, its log-probability, how far ahead of the second it is), as the fixture `alone` answers."""
@@ -108,7 +108,7 @@ async def test_a_shorter_prefix_of_a_long_prompt_is_reused_rightly(model: tuple[
         )
 
     first, long, filler, own = some(150), some(1800), some(1500), some(20)
-    config = LlamaCppConfig(ctx_size=2000, kv_cells=4096, parallel=16)
+    config = LoadConfig(ctx_size=2000, kv_cells=4096, parallel=16)
     engine = LlamaCppEngine(files=(file,), config=config, load_timeout=60)
     await engine.load()
     try:

@@ -16,7 +16,7 @@ import pytest
 from vllama_agent.engines.base import EngineStats, GenerateRequest, Sampling
 from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
 from vllama_agent.testing import until
-from vllama_core.config import LlamaCppConfig
+from vllama_core.config import LoadConfig
 
 EPSILON = 0.05
 POOL = 512
@@ -29,7 +29,7 @@ PROMPT, SHARED, ANSWER, REQUESTS = 100, 60, 90, 8
 
 @pytest.fixture
 async def engine(model: tuple[str, Path]) -> Any:
-    config = LlamaCppConfig(ctx_size=POOL, kv_cells=POOL, parallel=REQUESTS)
+    config = LoadConfig(ctx_size=POOL, kv_cells=POOL, parallel=REQUESTS)
     made = LlamaCppEngine(files=(model[1],), config=config, load_timeout=60)
     await made.load()
     yield made

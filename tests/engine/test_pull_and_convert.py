@@ -14,7 +14,7 @@ from vllama_agent.store.events import Event, Progress, Status
 from vllama_agent.store.hub import Hub
 from vllama_agent.store.pull import pull
 from vllama_agent.store.sources import Sources
-from vllama_core.config import LlamaCppConfig
+from vllama_core.config import LoadConfig
 
 
 async def test_safetensors_of_the_hub_become_a_model_that_answers(tiny_hf: Path, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ async def test_safetensors_of_the_hub_become_a_model_that_answers(tiny_hf: Path,
     for quantization in ("Q4_K_M", "Q5_K_M", "Q8_0"):
         artifact = Store(home).find(f"me/tiny:{quantization}")
         assert artifact.header.quantization == quantization
-        engine = LlamaCppEngine(files=artifact.files, config=LlamaCppConfig(ctx_size=256), load_timeout=60)
+        engine = LlamaCppEngine(files=artifact.files, config=LoadConfig(ctx_size=256, kv_cells=1024, parallel=4), load_timeout=60)
         await engine.load()
         try:
             request = GenerateRequest(prompt="The quick", max_tokens=4, sampling=Sampling(temperature=0))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllama_agent.engines.base import Sampling
-from vllama_agent.engines.llama_cpp import sampling
+from vllama_agent.engines.llama_cpp import mask, sampling
 
 VOCABULARY = 32_000
 
@@ -92,7 +92,7 @@ def test_top_indices_are_those_of_a_full_sort(size: int, k: int, seed: int, ties
     random = np.random.default_rng(seed)
     row = (random.integers(0, 5, size) if ties else random.normal(size=size)).astype(np.float32)
     expected = np.lexsort((np.arange(size), -row))[:k]
-    assert sampling.top_indices(row, k).tolist() == expected.tolist()
+    assert mask.top_indices(row, k).tolist() == expected.tolist()
 
 
 def make(options: dict[str, Any], size: int = VOCABULARY) -> sampling.Sampler:

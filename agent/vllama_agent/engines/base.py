@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from vllama_agent.chat.events import Begun
+
 
 class FinishReason(StrEnum):
     """Why a generation ended; the words are those of Ollama's `done_reason` and OpenAI's `finish_reason`."""
@@ -50,6 +52,28 @@ class Sampling:
     """(token id, what is added to its logit)."""
 
 
+class ConstraintKind(StrEnum):
+    """What the text of a `Constraint` is."""
+
+    JSON_OBJECT = "json_object"
+    """Nothing: any JSON object will do."""
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    """In the syntax of Rust's regex crate; the whole answer has to match."""
+    LARK = "lark"
+    """A context-free grammar in llguidance's dialect of Lark."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """What an answer has to match. One that is cut by a limit or a stop text is the beginning of one that does."""
+
+    kind: ConstraintKind
+    text: str = ""
+    field: str
+    """Where the request asked for it; errors name it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a chat, as templates see it."""
@@ -58,6 +82,22 @@ class Message:
     content: str
     extra: dict[str, Any] = field(default_factory=dict)
     """Other keys a template may read (`tool_name`, `thinking` …), as the API gave them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the answer to a chat is to be read: what `chat.parsers` needs to know.
+
+    :ivar family: the name of the markup of calls, of `chat.families.FAMILIES`; None = the model was taught none.
+    :ivar thought: the name of the markers of thoughts, of `chat.families.THOUGHTS`; None = the model does not think.
+    :ivar begun: where in the answer the prompt ends.
+    :ivar verbatim: its words are held to a format: once they begin, nothing of them is markup.
+    """
+
+    family: str | None
+    thought: str | None
+    begun: Begun = Begun.NOT
+    verbatim: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +110,20 @@ class GenerateRequest:
     :ivar suffix: with `prompt`: the text after the gap (fill in the middle).
     :ivar context: token ids of earlier turns, put before the rendered prompt (Ollama's deprecated `context`).
     :ivar template: a Jinja template instead of the model's, for `messages`.
+    :ivar tools: JSON of the tools that a chat offers, as OpenAI writes it: `{"type": "function", "function": {…}}`.
+    :ivar must_call: names of the offered tools of which one has to be called, after a thought if the model thinks; () = it decides.
+    :ivar parallel_calls: False: at most one call comes of the answer.
+    :ivar think: whether the model is to think before it answers a chat, or how hard: low, medium, high, max; None = if it can.
     :ivar stop: texts that end the answer and are not part of it.
     :ivar max_tokens: most tokens to generate; None = until the window is full (or, with `shift`, ten windows).
     :ivar num_ctx: most tokens of prompt and answer, when the caller wants less than the loaded context; more than that is ignored.
     :ivar num_keep: tokens at the start of the prompt that truncation and a context shift keep.
     :ivar truncate: True: drop the oldest messages (or the middle of a prompt) of what does not fit; False: `PromptTooLong`.
     :ivar shift: True: at a full window drop the older half after `num_keep` and go on; False: finish with LENGTH.
+    :ivar constraint: what the answer has to match: of a chat, the words for the reader, which come after a thought, or instead of calls.
     :ivar logprobs: report each token's log-probability.
     :ivar top_logprobs: 0..20 alternatives per token.
+    :ivar token_ids: whether the ids of prompt and answer are wanted; engines that have them at hand give them anyway.
     """
 
     messages: tuple[Message, ...] | None = None
@@ -86,6 +132,10 @@ class GenerateRequest:
     suffix: str | None = None
     context: tuple[int, ...] = ()
     template: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    must_call: tuple[str, ...] = ()
+    parallel_calls: bool = True
+    think: bool | str | None = None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
@@ -93,8 +143,10 @@ class GenerateRequest:
     num_keep: int = 4
     truncate: bool = False
     shift: bool = False
+    constraint: Constraint | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    token_ids: bool = False
 
 
 def wider_window(request: GenerateRequest, context_length: int) -> int | None:
@@ -140,6 +192,8 @@ class Delta:
     finish: FinishReason | None = None
     usage: Usage | None = None
     """Present exactly when `finish` is."""
+    stop: str | None = None
+    """The stop text that ended the answer, if one did."""
 
 
 class Generation(Protocol):
@@ -150,16 +204,19 @@ class Generation(Protocol):
     :ivar prompt_tokens: the ids that are run (after truncation).
     :ivar dropped_tokens: how many tokens of the asked prompt truncation dropped; 0 = none.
     :ivar asked_tokens: tokens of the prompt as asked for.
+    :ivar reading: of a chat: how its text is to be read; None = as it stands.
     """
 
     prompt_tokens: Sequence[int]
     dropped_tokens: int
     asked_tokens: int
+    reading: Reading | None
 
     def __aiter__(self) -> AsyncIterator[Delta]:
         """Deltas until the last.
 
         :raises EngineFailed: the engine died under this request.
+        :raises InvalidRequest: the constraint leaves the answer nowhere to go.
         """
         ...
 
@@ -192,10 +249,14 @@ class ModelFacts:
     vram_bytes: int
     """The part of it on an accelerator."""
     capabilities: frozenset[str]
-    """Subset of completion, insert, tools, thinking, vision, embedding (Ollama's words)."""
+    """Subset of completion, insert, vision, embedding (Ollama's words). `tools` and `thinking` are the template's: see `apis.show`."""
     chat_template: str | None
     engine: str
     """Name and version, such as ``llama.cpp (llama-cpp-python 0.3.36)``."""
+    ignores: frozenset[str] = frozenset()
+    """Options, by Ollama's names, that this engine has nothing for; a reply names those that its request asked for."""
+    misplaced: str | None = None
+    """What of it runs elsewhere than it was to run, to be put behind the model's name; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +269,8 @@ class EngineStats:
     kv_cells_cached: int = 0
     """Of those used: held only by idle prefixes, evictable at once."""
     kv_cells_total: int = 0
+    grammars: int = 0
+    """Running answers that are held to a grammar."""
     steps_total: int = 0
     prompt_tokens_computed_total: int = 0
     prompt_tokens_reused_total: int = 0
@@ -229,6 +292,8 @@ class Engine(Protocol):
     """A sentence: why it is RESTARTING or FAILED."""
     facts: ModelFacts | None
     """None until loaded once."""
+    progress: str | None
+    """How far loading is, where the engine tells."""
 
     async def load(self) -> None:
         """Start the engine and wait until it answers.
@@ -246,7 +311,8 @@ class Engine(Protocol):
 
         Entering raises:
 
-        :raises InvalidRequest: the template refused the messages, an id is outside the vocabulary, insert is not supported …
+        :raises InvalidRequest: the template refused the messages, the constraint uses what is not supported, an id is outside the
+            vocabulary, insert is not supported …
         :raises PromptTooLong: it does not fit and `truncate` is False.
         :raises EngineFailed: the engine is not there.
         """
@@ -257,7 +323,11 @@ class Engine(Protocol):
         ...
 
     async def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = True) -> list[int]:
-        """Token ids of a text."""
+        """Token ids of a text.
+
+        :param add_special: put BOS and the like around it where the model wants them; a BOS that the text begins with stays the only one.
+        :param parse_special: control tokens that are written out are those tokens, and no text.
+        """
         ...
 
     async def detokenize(self, tokens: Sequence[int]) -> str:

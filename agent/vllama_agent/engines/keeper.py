@@ -1,8 +1,9 @@
 """The parent of every child process: ends the whole tree when the agent is gone, whatever killed it.
 
 Started as a script with the standard library only: ``python -I -S keeper.py PIPE_FD KEEP_FDS -- COMMAND…``. PIPE_FD is the read end of
-a pipe whose write end only the agent has: end of file means that the agent is dead or wants an end. PDEATHSIG alone would not do, as
-it is cleared on fork and reaches no grandchild; on Linux the keeper is also a subreaper, so orphaned grandchildren become its own.
+a pipe whose write end only the agent has: end of file means that the agent is dead or wants an end at once, a byte that it asks the
+command to end by itself. PDEATHSIG alone would not do, as it is cleared on fork and reaches no grandchild; on Linux the keeper is also a
+subreaper, so orphaned grandchildren become its own.
 KEEP_FDS (comma-separated) stay open for the command.
 """
 
@@ -12,10 +13,13 @@ import select
 import signal
 import subprocess
 import sys
+import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LINUX = sys.platform == "linux"
+LINGER_SECONDS = 1.0
+"""How long children of a command that ended by itself may live on: vLLM's remove shared memory that else stays until a reboot."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -39,6 +43,17 @@ def _kill_tree(pid: int) -> None:
         return
 
 
+def _linger() -> None:
+    """Until the rest has ended by itself, or the time is over."""
+    until = time.monotonic() + LINGER_SECONDS
+    while _children(os.getpid()) and time.monotonic() < until:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.02)
+        except ChildProcessError:
+            return
+
+
 def _end(child: "subprocess.Popen[bytes]") -> None:
     """Kill everything below us until nothing is left."""
     if LINUX:
@@ -50,10 +65,18 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
                 except ChildProcessError:
                     continue
     else:
+        # the child began a session, so its group is all that it started; macOS says EPERM of a group of which only zombies are left
         try:
             os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             return
+
+
+def _become_child() -> None:
+    """In the child, before it is the command."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is ignored stays ignored in a new program, which could not be asked to end
+    if LINUX:  # if somebody kills the keeper itself, its direct child goes too
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> int:
@@ -67,20 +90,23 @@ def main() -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    before = None
     if LINUX:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
-        # if somebody kills the keeper itself, its direct child goes too
-        before = lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # noqa: E731
-    child = subprocess.Popen(command, pass_fds=keep, start_new_session=True, preexec_fn=before, restore_signals=True)
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # the agent gives way to engines; they do not
+    child = subprocess.Popen(command, pass_fds=keep, start_new_session=True, preexec_fn=_become_child, restore_signals=True)
     for fd in keep:
         os.close(fd)
     while child.poll() is None:
         ready, _, _ = select.select([pipe, woken], [], [])
         if pipe in ready:
-            break
-        os.read(woken, 64)
+            if not os.read(pipe, 64):
+                break
+            child.terminate()
+        if woken in ready:
+            os.read(woken, 64)
     code = child.poll()
+    if code is not None:
+        _linger()
     _end(child)
     return code if code is not None and code >= 0 else 128 - (code or -signal.SIGKILL)
 

@@ -1,1 +1,1 @@
-"""Environments of their own for programs whose pins would fight with ours: today the converter from Hugging Face files to GGUF."""
+"""Environments of their own for programs whose pins would fight with ours: vLLM, and the converter from Hugging Face files to GGUF."""

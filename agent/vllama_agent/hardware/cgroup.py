@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vllama_core.detect.cpu import Quota
+from vllama_core.detect.memory import Limit
+
 CGROUP = Path("/sys/fs/cgroup")
 SELF = Path("/proc/self/cgroup")
 V1_UNLIMITED = 1 << 60
@@ -72,10 +75,10 @@ def levels(controller: str, *, root: Path = CGROUP, membership: Path = SELF) -> 
     return found
 
 
-def cpu_quota(*, root: Path = CGROUP, membership: Path = SELF) -> float | None:
-    """Cores that the tightest quota grants; None = no quota."""
-    quotas = [quota for level in levels("cpu", root=root, membership=membership) if (quota := _quota(level)) is not None]
-    return min(quotas, default=None)
+def cpu_quota(*, root: Path = CGROUP, membership: Path = SELF) -> Quota | None:
+    """The quota that grants least; None = no quota."""
+    found = [Quota(cores=cores, where=str(level)) for level in levels("cpu", root=root, membership=membership) if (cores := _quota(level))]
+    return min(found, key=lambda quota: quota.cores, default=None)
 
 
 def _quota(level: Path) -> float | None:
@@ -85,10 +88,14 @@ def _quota(level: Path) -> float | None:
     return int(quota) / int(period) if quota and period and int(quota) > 0 else None
 
 
-def memory_free(*, root: Path = CGROUP, membership: Path = SELF) -> int | None:
-    """Bytes that may still be taken below the tightest limit; None = no limit."""
-    found = [memory.free for level in levels("memory", root=root, membership=membership) if (memory := _memory(level)) is not None]
-    return min(found, default=None)
+def memory_limit(*, root: Path = CGROUP, membership: Path = SELF) -> Limit | None:
+    """The limit that leaves least; None = no limit."""
+    found = [
+        Limit(limit=memory.limit, free=memory.free, where=str(level))
+        for level in levels("memory", root=root, membership=membership)
+        if (memory := _memory(level)) is not None
+    ]
+    return min(found, key=lambda limit: limit.free, default=None)
 
 
 def _memory(level: Path) -> Memory | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from vllama_agent.engines.llama_cpp.scheduler import Step
+from vllama_agent.engines.llama_cpp.request import Step
 
 VOCABULARY = 23
 END = 0
@@ -31,6 +31,42 @@ def continuation(prompt: Sequence[int], most: int) -> list[int]:
             break
         tokens.append(token)
     return made
+
+
+class FakeGrammar:
+    """`request.Grammar` that forces nothing but what the model would say anyway, so that forced answers can be told right from wrong.
+
+    :ivar forced: how many tokens it has forced.
+    """
+
+    def __init__(self, prompt: Sequence[int], *, longest: int, ends_after: int | None = None) -> None:
+        """
+        :param longest: most tokens of a run; how many it is depends on the text so far.
+        :param ends_after: tokens of the answer after which nothing may follow.
+        """
+        self._tokens = list(prompt)
+        self._prompt = len(prompt)
+        self._longest = longest
+        self._ends_after = ends_after
+        self.forced = 0
+
+    @property
+    def complete(self) -> bool:
+        return len(self._tokens) - self._prompt == self._ends_after
+
+    def advance(self, token: int, most: int) -> list[int]:
+        assert token == next_token(self._tokens), "told of a token that was never sampled"
+        assert most >= 0
+        self._tokens.append(token)
+        run: list[int] = []
+        for _ in range(min(most, next_token(self._tokens[1:]) % (self._longest + 1))):
+            following = next_token(self._tokens)
+            if following == END or self.complete:
+                break
+            self._tokens.append(following)
+            run.append(following)
+        self.forced += len(run)
+        return run
 
 
 class FakeMemory:

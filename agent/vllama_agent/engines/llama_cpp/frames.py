@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ def run_child(work: Callable[[FrameSocket], None]) -> int:
 
     A failure that has a sentence reaches the agent as a frame.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to all processes of a service at once, it is for the agent, which drains first
     link = FrameSocket(int(sys.argv[-1]))
     try:
         work(link)

@@ -53,6 +53,15 @@ class Link(asyncio.Protocol):
             if frame := self._kept.get_nowait():
                 take(frame)
         self._take = take
+        await self.closed()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the child's end is closed, or ours."""
+        return self._closed.is_set()
+
+    async def closed(self) -> None:
+        """Wait until it is."""
         await self._closed.wait()
 
     def close(self) -> None:

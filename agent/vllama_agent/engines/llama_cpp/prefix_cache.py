@@ -48,6 +48,10 @@ class Cache(Protocol):
         """Tokens of a prompt that need no prefill: all but the last at the most, whose logits are wanted."""
         ...
 
+    def idle_beside(self, tokens: Tokens) -> int:
+        """Cells that only idle sequences hold and that a sequence on this prompt would not reuse: what it could evict."""
+        ...
+
     def acquire(self, tokens: Tokens, now: float) -> tuple[int, int]:
         """Start a sequence on a prompt.
 
@@ -131,6 +135,15 @@ class PrefixCache:
 
     def match(self, tokens: Tokens) -> int:
         return self._tree.match(tokens[:-1])[0]
+
+    def idle_beside(self, tokens: Tokens) -> int:
+        length, node = self._tree.match(tokens[:-1])
+        reused, running = 0, self._running
+        while node.parent is not None:
+            if not any(s in running for s in node.holders):
+                reused += min(node.end, length) - node.begin
+            node = node.parent
+        return self.idle - reused
 
     def acquire(self, tokens: Tokens, now: float) -> tuple[int, int]:
         length, node = self._tree.match(tokens[:-1])

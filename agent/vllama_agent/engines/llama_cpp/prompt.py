@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from vllama_agent.chat import templates
+from vllama_agent.chat import beginnings, families, templates
+from vllama_agent.chat.events import Begun
+from vllama_agent.chat.families import Markup
 
 
 class PromptError(Exception):
@@ -28,11 +31,15 @@ class Text(Protocol):
     """A vocabulary and a template."""
 
     chat_template: str | None
+    tool_template: str | None
+    """The variant of it for chats with tools, where the model has one."""
+    chat_family: str | None
+    """The family of `families` that was chosen by hand; None: the one that the template looks like."""
     special_texts: tuple[str, str]
     fill_in_middle: tuple[int, int, int]
     bos: int
     longest_token: int
-    """Bytes of the longest token."""
+    """Bytes; no token stands for more of a text."""
 
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of UTF-8 text."""
@@ -41,11 +48,17 @@ class Text(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Tokens to run; `asked` tokens were asked for, `dropped` of them were cut."""
+    """Tokens to run; `asked` tokens were asked for, `dropped` of them were cut.
+
+    :ivar markup: of a chat: how its answer is written.
+    :ivar begun: of a chat: where in the answer the prompt ends.
+    """
 
     tokens: list[int]
     asked: int
     dropped: int
+    markup: Markup | None = None
+    begun: Begun = Begun.NOT
 
 
 def prepare(text: Text, job: dict[str, Any]) -> Prompt:
@@ -63,50 +76,82 @@ def prepare(text: Text, job: dict[str, Any]) -> Prompt:
     return _fitted(tokens, asked=len(tokens), room=room, keep=keep, truncate=job["truncate"])
 
 
-def render(text: Text, messages: Sequence[dict[str, Any]], template: str | None) -> str:
-    """A chat as prompt text."""
+def render(text: Text, job: dict[str, Any], messages: Sequence[dict[str, Any]] | None = None) -> str:
+    """A chat as prompt text.
+
+    :param messages: instead of the job's.
+    """
     bos, eos = text.special_texts
+    family = markup_of(text, job).family
+    chat = templates.Chat(
+        messages=messages if messages is not None else job["messages"],
+        tools=job["tools"],
+        think=job["think"],
+        ids=family.ids if family else "",
+    )
     try:
-        return templates.render(template or text.chat_template, messages, bos=bos, eos=eos)
+        return templates.render(template_of(text, job), chat, bos=bos, eos=eos)
     except templates.TemplateError as error:
         raise PromptError(str(error)) from None
 
 
+def markup_of(text: Text, job: dict[str, Any]) -> Markup:
+    """How the answer to a chat is written."""
+    return families.of(template_of(text, job), text.chat_family)
+
+
+def template_of(text: Text, job: dict[str, Any]) -> str | None:
+    """The template of a chat: the request's, or the model's for chats of this kind."""
+    own = text.tool_template if job["tools"] and text.tool_template else text.chat_template
+    return job["template"] or own
+
+
 def _chat(text: Text, job: dict[str, Any], room: int, keep: int) -> Prompt:
-    """Drop the oldest messages until the rest fits; system messages and the last one always stay."""
+    """Drop the oldest turns until the rest fits; system messages and the last one always stay."""
     messages, context = job["messages"], list(job["context"])
+    rendered = ""
 
     def tokens_of(some: Sequence[dict[str, Any]]) -> list[int]:
-        rendered = render(text, some, job["template"])
+        nonlocal rendered
+        rendered = render(text, job, some)
         return context + _tokenize(text, rendered, job["window"], add_special=not context)
 
-    if not job["truncate"]:
-        tokens = tokens_of(messages)
-        return _fitted(tokens, asked=len(tokens), room=room, keep=keep, truncate=False)
-    droppable = [i for i, message in enumerate(messages[:-1]) if message["role"] != "system"]
+    def done(made: Prompt) -> Prompt:
+        markup = markup_of(text, job) if job["tools"] else markup_of(text, job).without_calls()
+        return replace(made, markup=markup, begun=beginnings.begun(messages, rendered, markup))
 
-    def without(count: int) -> list[dict[str, Any]]:
-        gone = set(droppable[:count])
-        return [message for i, message in enumerate(messages) if i not in gone]
-
-    def fits(count: int) -> bool:
+    def fits(some: Sequence[dict[str, Any]]) -> bool:
         try:
-            return len(tokens_of(without(count))) <= room
+            return len(tokens_of(some)) <= room
         except TooLong:
             return False
 
+    if not job["truncate"]:
+        tokens = tokens_of(messages)
+        return done(_fitted(tokens, asked=len(tokens), room=room, keep=keep, truncate=False))
     try:
         whole = tokens_of(messages)
         asked = len(whole)
         if asked <= room:
-            return Prompt(whole, asked, 0)
+            return done(Prompt(whole, asked, 0))
     except TooLong as error:
         asked = error.tokens
-    low, high = 1, len(droppable)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    return _fitted(tokens_of(without(low)), asked=asked, room=room, keep=keep, truncate=True)
+    starts = _turns(messages)
+    first = bisect.bisect_left(starts, True, hi=len(starts) - 1, key=lambda start: fits(_from(messages, start)))
+    return done(_fitted(tokens_of(_from(messages, starts[first])), asked=asked, room=room, keep=keep, truncate=True))
+
+
+def _turns(messages: Sequence[dict[str, Any]]) -> list[int]:
+    """Where a shorter chat may begin: at any later question, and at the last message. An answer whose question was dropped means little,
+    and templates that want questions and answers to alternate refuse it."""
+    first = next((i for i, message in enumerate(messages) if message["role"] != "system"), 0)
+    last = len(messages) - 1
+    return [i for i in range(first + 1, last) if messages[i]["role"] == "user"] + [last]
+
+
+def _from(messages: Sequence[dict[str, Any]], start: int) -> list[dict[str, Any]]:
+    """Without what stands before `start`, system messages aside."""
+    return [message for i, message in enumerate(messages) if i >= start or message["role"] == "system"]
 
 
 def _plain(text: Text, job: dict[str, Any]) -> list[int]:
@@ -129,10 +174,13 @@ def _tokenize(text: Text, string: str, window: int, *, add_special: bool) -> lis
     if len(encoded) > window * text.longest_token:
         # certainly too long; tokenising it would only cost time. The count is the least it can have.
         raise TooLong(len(encoded) // text.longest_token)
+    return text.tokenize(encoded, add_special=add_special and not begins_with_bos(text, string), parse_special=True)
+
+
+def begins_with_bos(text: Text, string: str) -> bool:
+    """Whether a template wrote BOS itself: then it must not get a second one."""
     bos = text.special_texts[0]
-    # a template that writes BOS itself must not get a second one
-    add_special = add_special and not (bos and string.startswith(bos))
-    return text.tokenize(encoded, add_special=add_special, parse_special=True)
+    return bool(bos) and string.startswith(bos)
 
 
 def _fitted(tokens: list[int], *, asked: int, room: int, keep: int, truncate: bool) -> Prompt:

@@ -1,7 +1,8 @@
 """Runs `llama_model_quantize` as the agent's child: ``python -m …quantize_worker SETTINGS FD``.
 
 SETTINGS is JSON: source, target, file_type (`enum llama_ftype`), threads, requantize. FD is a socket; on it go lines of JSON:
-``{"t": "progress", "completed"}`` in bytes of the source, and at the end ``{"t": "done", "notes"}`` or ``{"t": "failed", "message"}``.
+``{"t": "progress", "completed", "tensor"}``, in bytes of the source and with the tensor that was read last, and at the end
+``{"t": "done", "notes"}`` or ``{"t": "failed", "message"}``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BUFFER_BYTES = 1 << 30
 NICENESS = 10
 """Answers that are streaming go first."""
 _SIZE = re.compile(r"size\s*=\s*([\d.]+) MiB")
-_TENSOR = re.compile(r"\[\s*\d+/\s*\d+\]")
+_TENSOR = re.compile(r"\[\s*\d+/\s*\d+\]\s+(\S+)")
 _FALLBACK = re.compile(r"(\d+) of (\d+) tensor\(s\) required fallback quantization")
 
 
@@ -36,6 +37,8 @@ class Log:
     def __init__(self) -> None:
         self.completed = 0.0
         """MiB of the source."""
+        self.tensor = ""
+        """The one that is at work, or was last."""
         self.notes: list[str] = []
         self.error = ""
         self._within = False
@@ -48,7 +51,8 @@ class Log:
             self.notes.append(
                 f"{found[1]} of {found[2]} tensors have rows that are no multiple of 256 values: they got a larger type than the others"
             )
-        self._within = self._within or bool(_TENSOR.match(text))
+        if found := _TENSOR.match(text):
+            self.tensor, self._within = found[1], True
         size = _SIZE.search(text) if self._within else None
         if size is None:
             return False
@@ -68,7 +72,7 @@ def work(settings: dict[str, Any], send: Any) -> None:
     @C.llama_log_callback  # type: ignore[untyped-decorator]
     def on_log(level: int, text: bytes, _data: object) -> None:
         if log.take(level, text.decode("utf-8", "replace")):
-            send(t="progress", completed=int(log.completed * (1 << 20)))
+            send(t="progress", completed=int(log.completed * (1 << 20)), tensor=log.tensor)
 
     C.llama_log_set(on_log, None)
     C.llama_backend_init()

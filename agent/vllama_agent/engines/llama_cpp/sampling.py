@@ -1,8 +1,8 @@
 """Choosing the next token from a row of logits.
 
-The order is llama.cpp's: logit bias, penalties, top_k, typical_p, top_p, min_p, temperature, then one draw. Greedy, and everything
-with a top_k up to `FAST_TOP_K`, is done in NumPy on the row itself: no copy of the vocabulary (262k entries for Gemma) per token.
-Typical sampling, mirostat and an unlimited top_k go through libllama's sampler chain.
+The order is llama.cpp's: logit bias, penalties, what a grammar allows, top_k, typical_p, top_p, min_p, temperature, then one draw.
+Greedy, and everything with a top_k up to `FAST_TOP_K`, is done in NumPy on the row itself: no copy of the vocabulary (262k entries for
+Gemma) per token. Typical sampling, mirostat and an unlimited top_k go through libllama's sampler chain.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vllama_agent.engines.base import Sampling
+from vllama_agent.engines.llama_cpp.mask import Ids, Mask, Row, top_indices
 
-Row = npt.NDArray[np.float32]
 FAST_TOP_K = 256
-ROWS = 64
-"""The top-k search sees a row of logits as a table of so many rows: the k largest lie in the k columns with the largest maxima."""
 
 
 class Sampler(Protocol):
@@ -32,33 +30,13 @@ class Sampler(Protocol):
         """Tokens that stand before the answer."""
         ...
 
-    def sample(self, row: Row) -> int:
-        """Choose, and remember the choice."""
+    def sample(self, row: Row, mask: Mask | None = None) -> int:
+        """Choose, of what `mask` allows, and remember the choice."""
         ...
 
     def close(self) -> None:
         """Free what it holds outside Python."""
         ...
-
-
-def top_indices(row: Row, k: int) -> npt.NDArray[np.int64]:
-    """Ids of the k largest entries, largest first; among equals the lowest id comes first.
-
-    Two passes instead of a partition of the whole row: maxima of columns, then only the columns that can hold one of the k. Columns
-    and not blocks, because a maximum over the first axis runs at the speed of memory.
-    """
-    width = len(row) // ROWS
-    if k >= width // 2:
-        candidates = np.arange(len(row))
-    else:
-        table = row[: ROWS * width].reshape(ROWS, width)
-        maxima = table.max(axis=0)
-        threshold = np.partition(maxima, width - k)[width - k]
-        columns = np.flatnonzero(maxima >= threshold)
-        rows, picked = np.nonzero(table[:, columns] >= threshold)
-        rest = np.flatnonzero(row[ROWS * width :] >= threshold) + ROWS * width
-        candidates = np.concatenate([rows * width + columns[picked], rest])
-    return candidates[np.argsort(-row[candidates], kind="stable")[:k]]
 
 
 class FastSampler:
@@ -79,26 +57,30 @@ class FastSampler:
             for token in tokens:
                 self._penalties.add(token)
 
-    def sample(self, row: Row) -> int:
+    def sample(self, row: Row, mask: Mask | None = None) -> int:
         if self._bias:
             row[self._bias[0]] += self._bias[1]
         if self._penalties:
             self._penalties.apply(row)
-        token = int(row.argmax()) if self._greedy else self._draw(row)
+        token = self._likeliest(row, mask) if self._greedy else self._draw(row, mask)
         if self._penalties:
             self._penalties.add(token)
         return token
 
-    def _draw(self, row: Row) -> int:
-        ids, probabilities = self.candidates(row)
+    def _likeliest(self, row: Row, mask: Mask | None) -> int:
+        return int(row.argmax()) if mask is None else int(mask.top(row, 1)[0])
+
+    def _draw(self, row: Row, mask: Mask | None) -> int:
+        ids, probabilities = self.candidates(row, mask)
         point = self._random.random() * float(probabilities.sum())
         index = int(np.searchsorted(np.cumsum(probabilities), point, side="right"))
         return int(ids[min(index, len(ids) - 1)])
 
-    def candidates(self, row: Row) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def candidates(self, row: Row, mask: Mask | None = None) -> tuple[Ids, npt.NDArray[np.float64]]:
         """Ids that may be drawn, most likely first, and their weights (not normalised)."""
         s = self._sampling
-        ids = top_indices(row, min(s.top_k, len(row)))
+        k = min(s.top_k, len(row))
+        ids = top_indices(row, k) if mask is None else mask.top(row, k)
         logits = row[ids].astype(np.float64)
         logits -= logits[0]
         keep = len(ids)
@@ -149,7 +131,7 @@ class Penalties:
         row[ids] = logits - counts * s.frequency_penalty - s.presence_penalty
 
 
-def _bias_arrays(sampling: Sampling) -> tuple[npt.NDArray[np.int64], Row] | None:
+def _bias_arrays(sampling: Sampling) -> tuple[Ids, Row] | None:
     if not sampling.logit_bias:
         return None
     ids, values = zip(*sampling.logit_bias, strict=True)
@@ -160,7 +142,7 @@ class ChainSampler:
     """libllama's own chain, for what the fast path does not cover."""
 
     def __init__(self, sampling: Sampling, *, vocab_size: int, context: int) -> None:
-        import llama_cpp.llama_cpp as C
+        from vllama_agent.engines.llama_cpp.bindings import C
 
         self._C = C
         self._bias = _bias_arrays(sampling)
@@ -194,11 +176,12 @@ class ChainSampler:
         for token in tokens:
             self._C.llama_sampler_accept(self._chain, token)
 
-    def sample(self, row: Row) -> int:
+    def sample(self, row: Row, mask: Mask | None = None) -> int:
         if self._bias:
             row[self._bias[0]] += self._bias[1]
-        entries = self._entries
-        entries["id"], entries["logit"], entries["p"] = self._ids, row, 0.0
+        ids = self._ids if mask is None else mask.ids()
+        entries = self._entries[: len(ids)]
+        entries["id"], entries["logit"], entries["p"] = ids, row if mask is None else row[ids], 0.0
         data = ctypes.cast(entries.ctypes.data, ctypes.POINTER(self._C.llama_token_data))
         array = self._C.llama_token_data_array(data=data, size=len(entries), selected=-1, sorted=False)
         self._C.llama_sampler_apply(self._chain, ctypes.byref(array))

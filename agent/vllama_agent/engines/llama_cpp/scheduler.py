@@ -1,108 +1,28 @@
-"""Continuous batching: which rows the next step computes, and what its results mean. Pure: no library, no clock, no I/O.
+"""Continuous batching: who runs, and what the results of a step mean. Pure: no library, no clock, no I/O.
 
-Each step holds one decode row for every answer that is streaming, then as much prefill as the step's time budget allows, shortest
-remaining prompt first with ageing. Where rows of both kinds cost more in one call than in two (`RowShape`), they take turns within the
-same budget. A request is WAITING, in PREFILL or in DECODE; when cells run out idle prefixes go first, then the youngest request goes
-back to WAITING with its tokens kept.
+Which rows of those that run a step holds, `rows` decides. A request is WAITING, in PREFILL or in DECODE; when cells run out idle
+prefixes go first, then the youngest request goes back to WAITING with its tokens kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum, auto
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from vllama_agent.engines.base import FinishReason
 from vllama_agent.engines.llama_cpp.costs import RowShape, StepCosts
 from vllama_agent.engines.llama_cpp.prefix_cache import Cache
-from vllama_agent.engines.llama_cpp.radix import Tokens, common_prefix
-from vllama_agent.engines.llama_cpp.textstream import TextStream
+from vllama_agent.engines.llama_cpp.radix import common_prefix
+from vllama_agent.engines.llama_cpp.request import Grammar, Output, Request, State, Step, rows_of
+from vllama_agent.engines.llama_cpp.rows import RowChooser
 
 WORTH_WAITING = 64
 """Tokens of a prefix that must be gained for a request to wait until another has computed it."""
-MIN_CHUNK = 16
-"""Prefill rows of a step even when its budget is spent: a long prompt always goes on."""
-SLOW_STEPS = 2.0
-"""Where decoding alone takes most of the budget, a step with prefill may last so many times a decode step: on a slow or busy machine
-a long prompt would else go on by `MIN_CHUNK` rows a step, for minutes."""
 HEADROOM = 16
 """Cells kept for each running answer when another request is admitted, so that admission does not cause preemption at once."""
-
-
-class State(Enum):
-    """Where a request stands."""
-
-    WAITING = auto()
-    PREFILL = auto()
-    DECODE = auto()
-    DONE = auto()
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """One answer in the making. Token counts throughout; times are seconds of the caller's clock.
-
-    :ivar tokens: prompt and answer so far; a context shift cuts it.
-    :ivar computed: how many of them have KV cells.
-    :ivar limit: most tokens of prompt and answer.
-    """
-
-    id: int
-    tokens: list[int]
-    limit: int
-    arrival: float
-    max_tokens: int
-    text: TextStream
-    num_keep: int = 0
-    shift: bool = False
-    state: State = State.WAITING
-    sequence: int = -1
-    computed: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = -1
-    """Reused tokens of the prompt at its first admission; -1 = not admitted yet."""
-    generated: int = 0
-    context_shifts: int = 0
-    paused: bool = False
-    """The reader is behind: no rows until it has caught up."""
-    started: float = 0.0
-    first_token: float = 0.0
-    waits_for: Request | None = None
-    waits_until: int = 0
-    array: Tokens = field(default_factory=lambda: np.empty(0, np.int32))
-    """`tokens` as an array while they are prefilled."""
-
-    @property
-    def remaining(self) -> int:
-        """Rows until the next token can be sampled."""
-        return len(self.tokens) - self.computed
-
-
-@dataclass(slots=True)
-class Step:
-    """Rows of one decode call. `outputs` are the requests whose rows ask for logits, in row order."""
-
-    tokens: npt.NDArray[np.int32]
-    positions: npt.NDArray[np.int32]
-    sequences: npt.NDArray[np.int32]
-    wants_logits: npt.NDArray[np.int8]
-    outputs: list[Request]
-    decoding: list[Request]
-    prefilling: list[tuple[Request, int]]
-    """(request, rows of its prompt in this step)."""
-
-
-@dataclass(slots=True)
-class Output:
-    """What one request got from a step."""
-
-    request: Request
-    token: int
-    text: str
-    finish: FinishReason | None
 
 
 @dataclass(slots=True)
@@ -140,9 +60,7 @@ class Scheduler:
         """
         self._cache = cache
         self._costs = costs
-        self._max_rows = max_rows
-        self._budget = step_budget
-        self._shape = shape
+        self._rows = RowChooser(costs, shape, max_rows=max_rows, budget=step_budget)
         self._is_end = is_end
         self._piece = piece
         self._requests: dict[int, Request] = {}
@@ -194,17 +112,16 @@ class Scheduler:
         self._now = now
         if self._waiting:
             self._admit(now)
-        decoding = [request for request in self._decode if not request.paused]
-        prefilling = self._choose_prefill(len(decoding), now) if self._prefill else []
-        if decoding and prefilling and not self._shape.mixes:
-            decoding, prefilling = ([], prefilling) if self._decoded_last else (decoding, [])
-        need = len(decoding) + sum(rows for _, rows in prefilling)
-        if need > self._cache.free and not self._make_room(need):
-            return self.plan(now)  # somebody was preempted: choose again
+            self._displace_paused(now)
+        while True:
+            chosen = self._rows.choose(self._decode, self._prefill, now=now, after_decoding=self._decoded_last)
+            need = chosen.count
+            if need <= self._cache.free or self._make_room(need):
+                break  # else somebody was preempted
         if need == 0:
             return None
-        self._decoded_last = bool(decoding)
-        return _step(decoding, prefilling)
+        self._decoded_last = bool(chosen.decoding or chosen.forced)
+        return rows_of(chosen.decoding, chosen.forced, chosen.prefilling)
 
     def make_room(self, rows: int) -> None:
         """The library found no cells although we count some as free: evict, else preempt."""
@@ -214,7 +131,7 @@ class Scheduler:
     def _admit(self, now: float) -> None:
         still: list[Request] = []
         for index, request in enumerate(self._waiting):
-            if self._waits_for_prefix(request):
+            if request.paused or self._waits_for_prefix(request):
                 still.append(request)
             elif self._cache.has_sequence and self._has_room(request):
                 self._start(request, now)
@@ -236,9 +153,18 @@ class Scheduler:
         if self.running == 0:
             return True  # alone, everything idle can go, and no request is larger than the pool
         need = request.remaining + 1 - self._cache.match(request.array) + HEADROOM * (self.running + 1)
-        # cells promised to prompts that are being prefilled are not free any more
-        need += sum(other.remaining for other in self._prefill)
-        return need <= self._cache.free or need <= self._cache.free + self._cache.idle
+        # cells promised to prompts that are being prefilled, and to tokens that were forced, are not free any more
+        need += sum(other.remaining for other in self._prefill) + sum(other.remaining - 1 for other in self._decode)
+        return need <= self._cache.free or need <= self._cache.free + self._cache.idle_beside(request.array)
+
+    def _displace_paused(self, now: float) -> None:
+        """Where nothing can be computed because every reader is behind, their answers make place for those that wait."""
+        while not all(request.paused for request in self._waiting) and self.running and all(r.paused for r in self._all_running()):
+            request = self._youngest()
+            self._leave(request)
+            self._end_sequence(request, now)  # kept as an idle prefix: it goes on from there unless the cells are needed
+            self._wait_again(request)
+            self._admit(now)
 
     def _waits_for_prefix(self, request: Request) -> bool:
         leader = request.waits_for
@@ -256,25 +182,6 @@ class Scheduler:
                 return True
         return False
 
-    def _choose_prefill(self, decode_rows: int, now: float) -> list[tuple[Request, int]]:
-        rows = self._max_rows - decode_rows
-        if decode_rows:
-            budget = max(self._budget, SLOW_STEPS * self._costs.decode_seconds(decode_rows))
-            affordable = self._costs.prefill_rows(decode_rows=decode_rows, budget=budget)
-            rows = min(rows, max(MIN_CHUNK, self._shape.rounded(affordable)))
-        # seconds of work left minus seconds of age: short prompts first, but nobody waits for ever
-        per_row = self._costs.seconds_per_prefill_row
-        chosen = []
-        for request in sorted(self._prefill, key=lambda r: r.remaining * per_row - (now - r.arrival)):
-            if rows <= 0:
-                break
-            if request.paused:
-                continue
-            count = min(request.remaining, rows)
-            chosen.append((request, count))
-            rows -= count
-        return chosen
-
     def _make_room(self, need: int) -> bool:
         """Free cells for `need` rows; False when somebody had to be preempted for it."""
         self._cache.evict(need - self._cache.free)
@@ -283,32 +190,46 @@ class Scheduler:
         self._preempt(self._youngest())
         return False
 
+    def _all_running(self) -> Iterator[Request]:
+        return itertools.chain(self._prefill, self._decode)
+
     def _youngest(self) -> Request:
-        return max(self._prefill + self._decode, key=lambda r: (r.arrival, r.id))
+        """Of those whose readers are behind, else of all: it is set back first."""
+        return max(self._all_running(), key=lambda r: (r.paused, r.arrival, r.id))
 
     def _preempt(self, request: Request) -> None:
         self._leave(request)
         self._cache.drop(request.sequence)
+        self._wait_again(request)
+        self.totals.preemptions += 1
+
+    def _wait_again(self, request: Request) -> None:
+        """It has lost its sequence, and keeps its tokens and its turn."""
         request.sequence, request.computed = -1, 0
         request.array = np.array(request.tokens, np.int32)
         request.state = State.WAITING
         self._waiting.append(request)
         self._waiting.sort(key=lambda r: (r.arrival, r.id))
-        self.totals.preemptions += 1
 
     # -- results ------------------------------------------------------------------------------------------------------------------
 
-    def commit(self, step: Step, sampled: list[int], *, now: float, seconds: float) -> list[Output]:
+    def commit(self, step: Step, sampled: Sequence[int | None], *, now: float, seconds: float) -> list[Output]:
         """Take in a step's results.
 
-        :param sampled: one token for each of `step.outputs`.
+        :param sampled: one token for each of `step.outputs`; None: it cannot go on, which cancels it.
         :param seconds: how long the step took.
+        :returns: one output for each token, those of a request in their order.
         """
         prefill_rows = 0
         cache = self._cache
         for request in step.decoding:
             request.computed += 1
         cache.decoded([request.sequence for request in step.decoding])
+        decode_rows = len(step.decoding)
+        for request, rows in step.forced:
+            request.computed += rows
+            decode_rows += rows
+            cache.decoded([request.sequence] * rows)
         for request, rows in step.prefilling:
             request.computed += rows
             prefill_rows += rows
@@ -317,22 +238,43 @@ class Scheduler:
                 self._prefill.remove(request)
                 self._decode.append(request)
                 request.state = State.DECODE
-        self._costs.observe(decode_rows=len(step.decoding), prefill_rows=prefill_rows, seconds=seconds)
+        self._costs.observe(decode_rows=decode_rows, prefill_rows=prefill_rows, seconds=seconds)
         self.totals.steps += 1
         self.totals.prompt_computed += prefill_rows
-        self.totals.generated += len(sampled)
-        return [self._advance(request, token, now) for request, token in zip(step.outputs, sampled, strict=True)]
+        outputs: list[Output] = []
+        for request, token in zip(step.outputs, sampled, strict=True):
+            if token is None:
+                self.cancel(request.id)
+            elif request.grammar is None or self._is_end(token):
+                outputs.append(self._advance(request, token, now))
+            else:
+                outputs += self._advance_by_grammar(request, request.grammar, token, now)
+        self.totals.generated += len(outputs)
+        return outputs
 
-    def _advance(self, request: Request, token: int, now: float) -> Output:
+    def _advance_by_grammar(self, request: Request, grammar: Grammar, token: int, now: float) -> list[Output]:
+        """A sampled token and the forced ones after it. Only the last can reach a limit: more are not taken than fit."""
+        most = min(request.max_tokens - request.generated, request.limit - len(request.tokens)) - 1
+        run = [token, *grammar.advance(token, most)]
+        outputs: list[Output] = []
+        for index, following in enumerate(run, 1):
+            outputs.append(self._advance(request, following, now, complete=index == len(run) and grammar.complete))
+            if outputs[-1].finish:
+                break
+        return outputs
+
+    def _advance(self, request: Request, token: int, now: float, *, complete: bool = False) -> Output:
         if not request.generated:
             request.first_token = now
         request.generated += 1
         if self._is_end(token):
             return self._finish(request, token, request.text.finish(), FinishReason.STOP, now)
-        text = request.text.push(self._piece(token))
+        text = request.text.push(self._piece(token) or request.markers.get(token, b""))
         if request.text.stopped:
             return self._finish(request, token, text, FinishReason.STOP, now)
         request.tokens.append(token)
+        if complete:
+            return self._finish(request, token, text + request.text.finish(), FinishReason.STOP, now)
         if request.generated >= request.max_tokens:
             return self._finish(request, token, text + request.text.finish(), FinishReason.LENGTH, now)
         if len(request.tokens) >= request.limit:
@@ -378,25 +320,3 @@ class Scheduler:
                 self._decode.remove(request)
             case State.DONE:
                 pass
-
-
-def _step(decoding: list[Request], prefilling: list[tuple[Request, int]]) -> Step:
-    width = len(decoding)
-    total = width + sum(rows for _, rows in prefilling)
-    tokens, positions = np.empty(total, np.int32), np.empty(total, np.int32)
-    sequences, wants_logits = np.empty(total, np.int32), np.zeros(total, np.int8)
-    tokens[:width] = [request.tokens[-1] for request in decoding]
-    positions[:width] = [request.computed for request in decoding]
-    sequences[:width] = [request.sequence for request in decoding]
-    wants_logits[:width] = 1
-    outputs, at = list(decoding), width
-    for request, rows in prefilling:
-        begin, end = request.computed, request.computed + rows
-        tokens[at : at + rows] = request.array[begin:end]
-        positions[at : at + rows] = np.arange(begin, end, dtype=np.int32)
-        sequences[at : at + rows] = request.sequence
-        at += rows
-        if end == len(request.tokens):
-            wants_logits[at - 1] = 1
-            outputs.append(request)
-    return Step(tokens, positions, sequences, wants_logits, outputs, decoding, prefilling)

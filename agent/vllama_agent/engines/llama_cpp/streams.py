@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from vllama_agent.engines.base import Delta, FinishReason, TokenLogprob, Usage
-from vllama_core.errors import EngineFailed
+from vllama_agent.engines.base import Delta, FinishReason, Reading, TokenLogprob, Usage
+from vllama_core.errors import EngineFailed, InvalidRequest
 
 PAUSE_ABOVE = 512
 RESUME_BELOW = 128
@@ -17,17 +17,31 @@ RESUME_BELOW = 128
 class Stream:
     """A generation that is read at the reader's pace: what piles up is merged into one delta; see `base.Generation`."""
 
-    def __init__(self, prompt_tokens: Sequence[int], *, asked: int, dropped: int) -> None:
+    def __init__(
+        self,
+        prompt_tokens: Sequence[int],
+        *,
+        asked: int,
+        dropped: int,
+        reading: Reading | None = None,
+        markers: dict[int, bytes] | None = None,
+    ) -> None:
         self.prompt_tokens = prompt_tokens
         self.asked_tokens = asked
         self.dropped_tokens = dropped
+        self.reading = reading
+        self.markers = markers or {}
+        """Control tokens whose text the answer shows."""
+        self.constrained_by: str | None = None
+        """The request's field that says what the answer has to match."""
         self.done = False
         self._text: list[str] = []
         self._ids: list[int] = []
         self._logprobs: list[TokenLogprob] | None = None
         self._finish: FinishReason | None = None
         self._usage: Usage | None = None
-        self._error: EngineFailed | None = None
+        self._stop: str | None = None
+        self._error: EngineFailed | InvalidRequest | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._pause: Callable[[bool], None] = lambda _paused: None
         self._paused = False
@@ -50,15 +64,15 @@ class Stream:
             self._paused = True
             self._pause(True)
 
-    def fail(self, error: EngineFailed) -> None:
-        """The engine is gone."""
+    def fail(self, error: EngineFailed | InvalidRequest) -> None:
+        """The engine is gone, or this answer cannot go on."""
         self.done = True
         self._error = error
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _feed_details(self, row: list[Any]) -> None:
-        _id, _token, _text, logprob, finish, usage = row
+        _id, _token, _text, logprob, finish, usage, self._stop = row
         if logprob is not None:
             if self._logprobs is None:
                 self._logprobs = []
@@ -87,7 +101,7 @@ class Stream:
                 await self._waiter  # ends with a row, or with fail() when the worker's socket closes
                 self._waiter = None
                 continue
-            delta = Delta("".join(self._text), self._ids, self._logprobs, self._finish, self._usage)
+            delta = Delta("".join(self._text), self._ids, self._logprobs, self._finish, self._usage, self._stop)
             self._text, self._ids, self._logprobs = [], [], None
             yield delta
             if delta.finish is not None:

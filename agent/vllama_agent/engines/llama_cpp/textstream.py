@@ -12,7 +12,7 @@ class TextStream:
     no UTF-8 become U+FFFD.
     """
 
-    __slots__ = ("_decoder", "_held", "_stops", "_within", "stopped")
+    __slots__ = ("_decoder", "_held", "_stops", "_within", "stop", "stopped")
 
     def __init__(self, stops: tuple[str, ...] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -22,6 +22,8 @@ class TextStream:
         """The last token ended inside a character: the decoder holds its first bytes."""
         self.stopped = False
         """A stop string was found; the text ends before it."""
+        self.stop: str | None = None
+        """Which one."""
 
     def push(self, piece: bytes) -> str:
         """Text that became certain with this token."""
@@ -48,10 +50,11 @@ class TextStream:
         if self.stopped:
             return ""
         text = self._held + new
-        found = min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=-1)
-        if found >= 0:
+        found = min(((at, stop) for stop in self._stops if (at := text.find(stop)) >= 0), default=None)
+        if found is not None:
+            at, self.stop = found
             self.stopped, self._held = True, ""
-            return text[:found]
+            return text[:at]
         keep = self._undecided(text)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -53,6 +53,9 @@ class WholeCache:
     def match(self, tokens: Tokens) -> int:
         return self._best(tokens)[1]
 
+    def idle_beside(self, tokens: Tokens) -> int:
+        return self.idle - self._best(tokens)[1]
+
     def acquire(self, tokens: Tokens, now: float) -> tuple[int, int]:
         sequence, length = self._best(tokens)
         if sequence is not None:

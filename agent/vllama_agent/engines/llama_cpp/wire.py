@@ -1,9 +1,10 @@
 """The wire between agent, worker and text helper: msgpack maps or lists, each after its length in four bytes (big-endian). Pure.
 
 Agent to worker: ``{"t": "submit", …}``, ``{"t": "cancel", "id"}``, ``{"t": "pause", "id", "paused"}``.
-Worker to agent: ``{"t": "hello", "protocol", …}`` once, then one ``{"t": "step", "rows": [...], "stats"?}`` per step for all requests.
+Worker to agent: ``{"t": "hello", "protocol", …}`` once, then one ``{"t": "step", "rows": [...], "stats"?}`` per step for all requests,
+and ``{"t": "refused", "id", "message"}`` where a request's grammar leaves its answer nowhere to go.
 A row is ``[id, token, text]`` or, with its last elements only where there is something to say,
-``[id, token, text, logprob or None, finish or None, usage or None]``.
+``[id, token, text, logprob or None, finish or None, usage or None, the stop text that ended it or None]``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-PROTOCOL = 1
+PROTOCOL = 3
 """Raised with every change that one side alone would misread; the agent refuses another number in the hello."""
 MAX_FRAME = 256 << 20
 """Bytes. A longer length is a broken stream, not a frame."""

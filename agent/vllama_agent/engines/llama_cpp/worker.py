@@ -1,12 +1,13 @@
 """The engine worker: one decode loop, alone in its process. Token ids in, text out.
 
 Started under a keeper as ``python -m vllama_agent.engines.llama_cpp.worker FD``; the first frame on the socket holds its settings, its
-own first frame is the hello. See `wire` for the frames. No other Python thread runs here: a second one would make each return from
-libllama wait for the interpreter lock.
+own first frame is the hello. See `wire` for the frames. No other Python thread runs here, but for the moment in which a grammar is
+compiled: a second one would make each return from libllama wait for the interpreter lock.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -18,44 +19,46 @@ from vllama_agent.engines.base import Sampling
 from vllama_agent.engines.llama_cpp import lib, sampling, version, wire
 from vllama_agent.engines.llama_cpp.costs import RowShape, StepCosts
 from vllama_agent.engines.llama_cpp.frames import FrameSocket, run_child
+from vllama_agent.engines.llama_cpp.grammars import GrammarFailed, Grammars
+from vllama_agent.engines.llama_cpp.mask import Row
+from vllama_agent.engines.llama_cpp.model import Model
 from vllama_agent.engines.llama_cpp.prefix_cache import Cache, PrefixCache
-from vllama_agent.engines.llama_cpp.scheduler import Output, Request, Scheduler, Step
+from vllama_agent.engines.llama_cpp.request import Output, Request, Step
+from vllama_agent.engines.llama_cpp.scheduler import Scheduler
 from vllama_agent.engines.llama_cpp.textstream import TextStream
 from vllama_agent.engines.llama_cpp.whole_cache import WholeCache
-from vllama_core.config import LlamaCppConfig
+from vllama_core.config import LoadConfig
 from vllama_core.errors import EngineFailed
 
 STATS_SECONDS = 0.2
 """Between two snapshots for metrics while steps run; one more goes out when the last request ends."""
 MAX_REFUSALS = 3
 """Times in a row that libllama may find no cells where we count some, before we admit that our count is wrong."""
-WARM_UP_ROWS = 128
-DEFAULT_CONTEXT = 8192
-KV_WINDOWS = 4
-"""Default pool, in contexts."""
+COMPILING_SECONDS = 0.002
+"""Between two looks at whether a grammar is compiled, while there is nothing else to do."""
 
 
 class Worker:
     """The loop and what it works with."""
 
     def __init__(self, link: FrameSocket, settings: dict[str, Any]) -> None:
-        config = LlamaCppConfig(**settings["config"])
+        config = LoadConfig(**settings["config"])
         self._link = link
-        self._model = lib.Model(tuple(Path(file) for file in settings["files"]), config)
+        self._model = Model(tuple(Path(file) for file in settings["files"]), config)
         if not self._model.can_decode:
             raise EngineFailed("this model only encodes (embeddings); generating text needs a decoder")
-        self._context_length, cells = _sizes(self._model, config, settings["kv_memory"])
+        self._context_length, cells = settings["context"], settings["cells"]
         self._context = lib.Context(self._model, config, cells=cells, threads=settings["threads"])
         self._cells = min(cells, self._context.cells)
         self._cache: Cache = WholeCache(self._context) if self._context.whole_only else PrefixCache(self._context)
-        ends = self._model.end_tokens()
+        self._grammars = Grammars(self._model)
         self._scheduler = Scheduler(
             self._cache,
-            self._warm_up(),
+            StepCosts(),
             max_rows=self._context.ubatch_size,
             step_budget=config.step_budget,
             shape=self._row_shape(config, settings["threads"]),
-            is_end=ends.__contains__,
+            is_end=self._model.is_end,
             piece=self._model.piece,
         )
         self._samplers: dict[int, sampling.Sampler] = {}
@@ -65,6 +68,7 @@ class Worker:
         self._changed = False
         """Something happened since the last snapshot that went out while idle."""
         self._refusals = 0
+        self._warm_up()
 
     def run(self) -> None:
         """Work until the agent closes the socket."""
@@ -73,6 +77,8 @@ class Worker:
             begin = time.perf_counter()
             for message in self._link.poll():
                 self._receive(message)
+            if self._grammars.compiling:
+                self._submit_compiled()
             step = self._scheduler.plan(time.monotonic())
             self._seconds["schedule"] += time.perf_counter() - begin
             if step is None:
@@ -93,8 +99,10 @@ class Worker:
         self._refusals = 0
         logits = self._context.logits(len(step.outputs)) if step.outputs else ()
         decoded = time.perf_counter()
-        details = [self._details(request, row) for request, row in zip(step.outputs, logits, strict=True)] if self._logprobs else None
-        sampled = [self._samplers[request.id].sample(row) for request, row in zip(step.outputs, logits, strict=True)]
+        details = (
+            {request.id: self._details(request, row) for request, row in zip(step.outputs, logits, strict=True)} if self._logprobs else {}
+        )
+        sampled = [self._sample(request, row) for request, row in zip(step.outputs, logits, strict=True)]
         chosen = time.perf_counter()
         now = time.monotonic()
         outputs = self._scheduler.commit(step, sampled, now=now, seconds=decoded - begin)
@@ -107,14 +115,26 @@ class Worker:
         seconds["schedule"] += committed - chosen
         seconds["emit"] += time.perf_counter() - committed
 
-    def _emit(self, outputs: list[Output], details: list[Any] | None, now: float) -> None:
+    def _sample(self, request: Request, row: Row) -> int | None:
+        """The next token; None where its grammar leaves none, which ends the request."""
+        sampler = self._samplers[request.id]
+        if request.grammar is None:
+            return sampler.sample(row)
+        try:
+            return sampler.sample(row, self._grammars.mask(request.id))
+        except GrammarFailed as error:
+            self._refuse(request.id, error)
+            return None
+
+    def _emit(self, outputs: list[Output], details: dict[int, Any], now: float) -> None:
         rows = []
-        for index, output in enumerate(outputs):
+        for output in outputs:
             request = output.request
             row: list[Any] = [request.id, output.token, output.text]
-            chosen = details[index](output.token) if details and details[index] else None
+            describe = details.get(request.id)
+            chosen = describe(output.token) if describe else None
             if chosen is not None or output.finish is not None:
-                row += [chosen, output.finish, _usage(request, now) if output.finish else None]
+                row += [chosen, output.finish, _usage(request, now) if output.finish else None, request.text.stop]
             if output.finish is not None:
                 self._forget(request.id)
             rows.append(row)
@@ -123,7 +143,7 @@ class Worker:
             frame["stats"] = self._stats(now)
         self._link.send(frame)
 
-    def _details(self, request: Request, row: sampling.Row) -> Any:
+    def _details(self, request: Request, row: Row) -> Any:
         """A function from the chosen token to its log-probabilities; the raw row is read before the sampler edits it."""
         top = self._logprobs.get(request.id)
         if top is None:
@@ -142,7 +162,8 @@ class Worker:
         if self._changed:
             self._link.send({"t": "step", "rows": [], "stats": self._stats(now)})
             self._changed = False
-        for message in self._link.wait():
+        # a compiler that is done wakes nobody
+        for message in self._link.wait(COMPILING_SECONDS if self._grammars.compiling else None):
             self._receive(message)
 
     # -- requests -----------------------------------------------------------------------------------------------------------------
@@ -153,7 +174,7 @@ class Worker:
             case "submit":
                 self._submit(message)
             case "cancel":
-                if self._scheduler.cancel(message["id"]):
+                if self._grammars.compiling.pop(message["id"], None) or self._scheduler.cancel(message["id"]):
                     self._forget(message["id"])
             case "pause":
                 self._scheduler.pause(message["id"], message["paused"])
@@ -167,40 +188,48 @@ class Worker:
         self._samplers[message["id"]] = sampler
         if message["top_logprobs"] is not None:
             self._logprobs[message["id"]] = message["top_logprobs"]
-        self._scheduler.submit(
-            Request(
-                id=message["id"],
-                tokens=tokens,
-                limit=limit,
-                arrival=time.monotonic(),
-                max_tokens=message["max_tokens"],
-                text=TextStream(tuple(message["stop"])),
-                num_keep=message["num_keep"],
-                shift=message["shift"],
-            )
+        request = Request(
+            id=message["id"],
+            tokens=tokens,
+            limit=limit,
+            arrival=time.monotonic(),
+            max_tokens=message["max_tokens"],
+            text=TextStream(tuple(message["stop"])),
+            markers=message["markers"],
+            num_keep=message["num_keep"],
+            shift=message["shift"],
         )
+        if message["grammar"] is None:
+            self._scheduler.submit(request)
+        else:
+            self._grammars.compile(message["grammar"], request, forces=message["top_logprobs"] is None)
+
+    def _submit_compiled(self) -> None:
+        for request, failure in self._grammars.compiled():
+            if failure is None:
+                self._scheduler.submit(request)
+            else:
+                self._refuse(request.id, failure)
+
+    def _refuse(self, request_id: int, failure: GrammarFailed) -> None:
+        self._link.send({"t": "refused", "id": request_id, "message": str(failure)})
+        self._forget(request_id)
 
     def _forget(self, request_id: int) -> None:
         self._samplers.pop(request_id).close()
         self._logprobs.pop(request_id, None)
+        self._grammars.forget(request_id)
 
     # -- start and reports --------------------------------------------------------------------------------------------------------
 
-    def _warm_up(self) -> StepCosts:
-        """Page the weights in, compile kernels, and measure a first estimate of the costs."""
-        seconds = []
-        for rows in (1, min(WARM_UP_ROWS, self._context.ubatch_size, self._cells), 1):
-            begin = time.perf_counter()
-            wants = np.zeros(rows, np.int8)
-            wants[-1] = 1
-            self._context.decode(np.zeros(rows, np.int32), np.arange(rows, dtype=np.int32), np.zeros(rows, np.int32), wants)
-            self._context.logits(1)
-            seconds.append(time.perf_counter() - begin)
-            self._context.remove(0, 0, -1)
-        rows = min(WARM_UP_ROWS, self._context.ubatch_size, self._cells)
-        return StepCosts(seconds_per_prefill_row=seconds[1] / rows, seconds_per_decode_step=seconds[2])
+    def _warm_up(self) -> None:
+        """Page the weights in, and have kernels compiled where a backend does that at their first use."""
+        one = np.ones(1, np.int8)
+        self._context.decode(np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), one)
+        self._context.logits(1)
+        self._context.remove(0, 0, -1)
 
-    def _row_shape(self, config: LlamaCppConfig, threads: int) -> RowShape:
+    def _row_shape(self, config: LoadConfig, threads: int) -> RowShape:
         tiled_types = config.cache_type_k == config.cache_type_v and config.cache_type_k in lib.TILED_CACHE_TYPES
         if lib.uses_gpu() or config.flash_attn == "off" or not tiled_types or not self._model.heads:
             return RowShape()
@@ -208,6 +237,7 @@ class Worker:
 
     def _hello(self) -> dict[str, Any]:
         kind = self._model.kind
+        placed = lib.placed()
         return {
             "t": "hello",
             "protocol": wire.PROTOCOL,
@@ -217,8 +247,8 @@ class Worker:
             "kv_cells": self._cells,
             "parallel": self._context.running,
             "vocab_size": self._model.vocab_size,
-            "memory_bytes": _resident_bytes() or self._model.weight_bytes,
-            "gpu": lib.uses_gpu(),
+            "memory_bytes": _memory_bytes(placed.gpu_bytes, self._model.weight_bytes),
+            "placement": dataclasses.asdict(placed),
             "chat_template": self._model.chat_template,
             "insert": self._model.can_insert,
             "sliding_window": kind.sliding_window,
@@ -231,10 +261,11 @@ class Worker:
         totals = self._scheduler.totals
         return {
             "running": self._scheduler.running,
-            "waiting": self._scheduler.waiting,
+            "waiting": self._scheduler.waiting + len(self._grammars.compiling),
             "kv_cells_used": self._cache.used,
             "kv_cells_cached": self._cache.idle,
             "kv_cells_total": self._cells,
+            "grammars": len(self._grammars),
             "steps_total": totals.steps,
             "prompt_tokens_computed_total": totals.prompt_computed,
             "prompt_tokens_reused_total": totals.prompt_reused,
@@ -258,16 +289,10 @@ def _usage(request: Request, now: float) -> list[float]:
     ]
 
 
-def _sizes(model: lib.Model, config: LlamaCppConfig, kv_memory: int | None) -> tuple[int, int]:
-    """(context of one request, cells of the pool). Defaults hold until a plan from the model's and the machine's sizes replaces them."""
-    context = config.ctx_size or min(DEFAULT_CONTEXT, model.trained_context or DEFAULT_CONTEXT)
-    cells = config.kv_cells or KV_WINDOWS * context
-    if config.kv_cells is None and kv_memory is not None:
-        affordable = kv_memory // max(1, model.kv_bytes_per_cell(config))
-        cells = max(context, min(cells, affordable))
-    if cells < context:
-        raise EngineFailed(f"--kv-cells {cells} is less than --ctx-size {context}: no request could use its whole context")
-    return context, cells
+def _memory_bytes(on_gpus: int, weights: int) -> int:
+    """All that the model takes: what is resident here and what lies on GPUs; where the system does not tell, at least the weights."""
+    resident = _resident_bytes()
+    return max(weights, on_gpus) if resident is None else resident + on_gpus
 
 
 def _resident_bytes() -> int | None:
@@ -282,8 +307,8 @@ def _resident_bytes() -> int | None:
 
 def work(link: FrameSocket) -> None:
     """Load what the first frame names, and decode until the agent leaves."""
-    settings = link.wait()[0]
     lib.start(lambda line: print(f"llama.cpp: {line}", file=sys.stderr, flush=True))
+    settings = link.wait()[0]
     Worker(link, settings).run()
 
 
