@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vllama_core.errors import (
+    ENGINE_STOPPED,
     AccessDenied,
     Busy,
     ConfigError,
     ConversionFailed,
+    DoesNotFit,
     EngineFailed,
     FetchFailed,
     Forbidden,
     InvalidRequest,
+    LimitReached,
     ModelNotFound,
     NoSpace,
     NotYet,
@@ -21,9 +24,6 @@ from vllama_core.errors import (
     RequestCancelled,
     VllamaError,
 )
-
-STOPPED = "model runner has unexpectedly stopped"
-"""What Ollama's clients look for when an engine died."""
 
 
 class Family(StrEnum):
@@ -61,6 +61,10 @@ class NotHere(VllamaError):
     """A route of the protocol that this version does not have (501)."""
 
 
+class NotFound(VllamaError):
+    """There is no such thing here (404)."""
+
+
 class Unauthorized(VllamaError):
     """The request carries no key, or one that is not known (401)."""
 
@@ -71,6 +75,10 @@ class TooLarge(VllamaError):
 
 class TooSlow(VllamaError):
     """The client took too long to send its request (408)."""
+
+
+class Unreachable(VllamaError):
+    """The server that the request is passed on to does not answer (502)."""
 
 
 def failure(error: BaseException) -> Failure:
@@ -87,6 +95,8 @@ def failure(error: BaseException) -> Failure:
             return Failure(status=400, message=text)
         case ModelNotFound():
             return Failure(status=404, message=text, code="model_not_found", field="model")
+        case NotFound():
+            return Failure(status=404, message=text, code="not_found")
         case Forbidden():
             return Failure(status=403, message=text, code="forbidden")
         case NoSpace():
@@ -97,12 +107,18 @@ def failure(error: BaseException) -> Failure:
             return Failure(status=413, message=text, code="request_too_large")
         case TooSlow():
             return Failure(status=408, message=text, code="request_timeout")
+        case LimitReached():
+            return Failure(status=429, message=text, code="rate_limit_exceeded", retry_after=error.retry_after)
+        case Unreachable():
+            return Failure(status=502, message=text, code="server_unreachable")
         case Busy():
             return Failure(status=503, message=text, code="rate_limit_exceeded", retry_after=error.retry_after)
         case NotHere():
             return Failure(status=501, message=text, code="not_yet_supported")
+        case DoesNotFit():
+            return Failure(status=500, message=text, code="insufficient_memory")
         case EngineFailed():
-            message = text if text.startswith(STOPPED) else f"{STOPPED}: {text}"
+            message = text if text.startswith(ENGINE_STOPPED) else f"{ENGINE_STOPPED}: {text}"
             return Failure(status=500, message=message, code="engine_failed")
         case AccessDenied():
             return Failure(status=403, message=text, code="access_denied")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -72,14 +73,37 @@ def text(body: dict[str, Any], key: str, path: str = "") -> str | None:
     raise wrong_type(path + key, "a string", value)
 
 
-def flag(body: dict[str, Any], key: str, default: bool) -> bool:
+def required(body: dict[str, Any], key: str, path: str = "") -> str:
+    """A text that must be there and hold something.
+
+    :raises InvalidRequest: it does not; names the field.
+    """
+    value = text(body, key, path)
+    if not value:
+        raise InvalidRequest(f"{path}{key} is required", field=f"{path}{key}")
+    return value
+
+
+def joined(value: Any, path: str, part: Callable[[Any, str], str]) -> str:
+    """A string, or an array of parts of one.
+
+    :param part: the text of a part that stands at a path.
+    """
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise wrong_type(path, "a string or an array of parts", value)
+    return "".join(part(item, f"{path}[{index}]") for index, item in enumerate(value))
+
+
+def flag(body: dict[str, Any], key: str, default: bool, path: str = "") -> bool:
     """A boolean."""
     value = body.get(key)
     if value is None:
         return default
     if isinstance(value, bool):
         return value
-    raise wrong_type(key, "a boolean", value)
+    raise wrong_type(path + key, "a boolean", value)
 
 
 def integer(body: dict[str, Any], key: str, *, low: int, high: int, path: str = "") -> int | None:
@@ -144,6 +168,14 @@ def logit_bias(value: Any, path: str) -> tuple[tuple[int, float], ...]:
         bias = number(value, key, low=-100, high=100, path=f"{path}.")
         pairs.append((int(key), float(bias or 0)))
     return tuple(pairs)
+
+
+def json_text(value: dict[str, Any], path: str) -> str:
+    """An object as JSON text, its keys in their order."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a lone surrogate, or nested too deeply
+        raise InvalidRequest(f"{path} is nested too deeply, or holds text that is no Unicode", field=path) from None
 
 
 def seed(value: int | None) -> int | None:

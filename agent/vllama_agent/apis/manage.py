@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllama_agent.apis import fields, messages, options
-from vllama_agent.chat import go_templates, templates
+from vllama_agent.chat import go_templates
 from vllama_core.errors import InvalidRequest
 from vllama_core.modelref import ModelName
 
@@ -99,6 +99,22 @@ def delete(body: dict[str, Any]) -> str:
     return asked
 
 
+def preview(body: dict[str, Any]) -> dict[str, Any]:
+    """What /api/show is asked to show as if the model had it: `template`, `system` and `parameters`, where they are given.
+
+    :raises InvalidRequest: names the field.
+    """
+    given = body.get("options")
+    if given is not None and not isinstance(given, dict):
+        raise fields.wrong_type("options", "an object", given)
+    asked = {
+        "template": _template(fields.text(body, "template")),
+        "system": fields.text(body, "system"),
+        "parameters": options.as_json(options.checked(given or {})),
+    }
+    return {key: value for key, value in asked.items() if value}
+
+
 def name(body: dict[str, Any], *keys: str) -> ModelName:
     """The first of these fields that is there, as a name.
 
@@ -145,6 +161,8 @@ def _template(text: str | None) -> str | None:
         return None
     if len(text) > LONGEST_TEMPLATE:
         raise InvalidRequest(f"template has {len(text)} characters; at most {LONGEST_TEMPLATE} are allowed", field="template")
+    from vllama_agent.chat import templates  # Jinja's import would be a fifteenth of the agent's start
+
     try:
         jinja = go_templates.to_jinja(text) if go_templates.is_go(text) else text
         templates.check(jinja)

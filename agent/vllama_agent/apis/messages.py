@@ -62,7 +62,8 @@ def _openai_message(item: Any, path: str, names: dict[str, str]) -> Message:
     content = item.get("content")
     if content is None and not calls:
         raise InvalidRequest(f"{path}.content is required unless there are tool_calls", field=f"{path}.content")
-    return Message(role=role, content=_content(content, f"{path}.content"), extra=extra)
+    words = "" if content is None else fields.joined(content, f"{path}.content", _part)
+    return Message(role=role, content=words, extra=extra)
 
 
 def _role(item: Any, path: str) -> str:
@@ -74,16 +75,6 @@ def _role(item: Any, path: str) -> str:
         asked = "is required" if not role else f"is unknown: {fields.shown(role)}"
         raise InvalidRequest(f"{path}.role {asked}; it must be one of {', '.join(ROLES)}", field=f"{path}.role")
     return known
-
-
-def _content(value: Any, path: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise fields.wrong_type(path, "a string or an array of parts", value)
-    return "".join(_part(part, f"{path}[{index}]") for index, part in enumerate(value))
 
 
 def _part(part: Any, path: str) -> str:

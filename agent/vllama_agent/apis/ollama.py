@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vllama_agent.apis import fields, keep_alive, messages, options
+from vllama_agent.apis import fields, keep_alive, messages, options, tools
 from vllama_agent.apis.defaults import NONE, Defaults
 from vllama_agent.chat import go_templates
-from vllama_agent.engines.base import GenerateRequest
+from vllama_agent.engines.base import Constraint, ConstraintKind, GenerateRequest
 from vllama_core.errors import InvalidRequest
 
-LEVELS = ("high", "medium", "low", "max")
 MAX_ALTERNATIVES = 20
 
 
@@ -28,7 +27,11 @@ class Call:
     """None: only load or unload the model."""
     stream: bool
     keep_alive: float | None
+    num_ctx: int | None = None
+    """Tokens of context that are wanted, also where the model is only to be loaded."""
     ignored: tuple[str, ...] = ()
+    asked: frozenset[str] = frozenset()
+    """Names of the request's options; an engine may have nothing for one of them."""
     render_only: bool = False
     gives_context: bool = False
     """Whether the final object carries the token ids of prompt and answer."""
@@ -41,7 +44,8 @@ def generate(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     :raises InvalidRequest: names the field.
     """
     model = generate_model(body)
-    chosen = _common(body, model, defaults)
+    fields.refuse_non_empty(body, "tools")
+    chosen = _common(body, defaults)
     if not fields.asks_nothing(body.get("images")):
         raise InvalidRequest(f"{fields.shown(model)} does not support vision; images are not yet supported", field="images")
     raw = fields.flag(body, "raw", False)
@@ -56,10 +60,11 @@ def chat(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     :raises InvalidRequest: names the field.
     """
     model = required_model(body)
-    chosen = _common(body, model, defaults)
+    chosen = _common(body, defaults)
+    offered = tools.tools(body.get("tools"))
     turns = defaults.chat(messages.ollama(body.get("messages")))
     limits = _limits(body, chosen)
-    request = GenerateRequest(messages=turns, template=defaults.template, **limits) if turns else None
+    request = GenerateRequest(messages=turns, template=defaults.template, tools=offered, **limits) if turns else None
     return _call(body, model, chosen, request, gives_context=False)
 
 
@@ -90,12 +95,13 @@ def require(capabilities: frozenset[str], call: Call, *, verb: str) -> None:
         raise InvalidRequest(f'"{call.model}" does not support {verb}', field="model")
     if call.request is not None and call.request.suffix and "insert" not in capabilities:
         raise InvalidRequest(f"{call.model} does not support insert", field="suffix")
+    if call.request is not None and call.request.tools and "tools" not in capabilities:
+        raise InvalidRequest(f"{call.model} does not support tools", field="tools")
+    if call.request is not None and call.request.think and "thinking" not in capabilities:
+        raise InvalidRequest(f'"{call.model}" does not support thinking', field="think")
 
 
-def _common(body: dict[str, Any], model: str, defaults: Defaults) -> options.Options:
-    fields.refuse_non_empty(body, "tools")
-    _check_format(body)
-    _check_think(body, model)
+def _common(body: dict[str, Any], defaults: Defaults) -> options.Options:
     return options.parse(body.get("options"), defaults)
 
 
@@ -105,7 +111,9 @@ def _call(body: dict[str, Any], model: str, chosen: options.Options, request: Ge
         request=request,
         stream=fields.flag(body, "stream", True),
         keep_alive=keep_alive.parse(body.get("keep_alive")),
+        num_ctx=chosen.num_ctx,
         ignored=chosen.ignored,
+        asked=frozenset(body.get("options") or ()),
         render_only=fields.flag(body, "_debug_render_only", False),
         gives_context=gives_context,
     )
@@ -123,9 +131,9 @@ def _generate_request(body: dict[str, Any], chosen: options.Options, defaults: D
     if not prompt:
         return None
     if raw or suffix:
-        return GenerateRequest(prompt=prompt, suffix=suffix or None, **limits)
+        return GenerateRequest(prompt=prompt, suffix=suffix or None, token_ids=not raw, **limits)
     turns = defaults.prompt(prompt, system=system, continued=bool(context))
-    return GenerateRequest(messages=turns, context=context, template=template or defaults.template, **limits)
+    return GenerateRequest(messages=turns, context=context, template=template or defaults.template, token_ids=True, **limits)
 
 
 def _jinja(template: str | None) -> str | None:
@@ -149,33 +157,19 @@ def _limits(body: dict[str, Any], chosen: options.Options) -> dict[str, Any]:
         "num_keep": chosen.num_keep,
         "truncate": fields.flag(body, "truncate", True),
         "shift": fields.flag(body, "shift", True),
+        "constraint": _constraint(body.get("format")),
+        "think": tools.think(body.get("think")),
         "logprobs": fields.flag(body, "logprobs", False),
         "top_logprobs": alternatives,
     }
 
 
-def _check_format(body: dict[str, Any]) -> None:
-    value = body.get("format")
-    if value is None or isinstance(value, dict) or value in ("json", "", False) or value == []:
-        fields.refuse_non_empty(body, "format")
-    else:
-        raise InvalidRequest('invalid format: expected "json" or a valid JSON Schema object', field="format")
-
-
-def _check_think(body: dict[str, Any], model: str) -> None:
-    match body.get("think"):
-        case None | False | "" | []:
-            return
-        case bool():
-            pass
-        case str() as level if level not in LEVELS:
-            words = 'must be "high", "medium", "low", "max", true, or false'
-            raise InvalidRequest(f"invalid think value: {fields.shown(level)} ({words})", field="think")
-        case str():
-            pass
-        case other:
-            raise InvalidRequest(f"think must be a boolean or string (not {fields.type_name(other)})", field="think")
-    raise InvalidRequest(
-        f"{fields.shown(model)} does not support thinking; think is not yet supported by this version of vllama, leave it out",
-        field="think",
-    )
+def _constraint(value: Any) -> Constraint | None:
+    """`format`: the word json, or a schema."""
+    if fields.asks_nothing(value):
+        return None
+    if value == "json":
+        return Constraint(kind=ConstraintKind.JSON_OBJECT, field="format")
+    if isinstance(value, dict):
+        return Constraint(kind=ConstraintKind.JSON_SCHEMA, text=fields.json_text(value, "format"), field="format")
+    raise InvalidRequest('invalid format: expected "json" or a valid JSON Schema object', field="format")

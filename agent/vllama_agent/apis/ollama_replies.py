@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+import string
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from vllama_agent.apis import clock
+from vllama_agent.chat.events import Call, Event, Text, Thought
 from vllama_agent.engines.base import FinishReason, TokenLogprob, Usage
 
+ID_LETTERS = string.ascii_lowercase + string.digits
 NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
 VERSION = "0.32.1"
@@ -30,8 +34,10 @@ class Reply:
         self._after = b"}" if chat else b""
         self._end = self._after + b',"done":false}\n'
 
-    def _opening(self, text: str) -> bytes:
-        return self._head + clock.now_text().encode() + self._before + orjson.dumps(text) + self._after
+    def _opening(self, text: str, more: dict[str, Any] | None = None) -> bytes:
+        """:param more: what stands beside the text: `thinking`, `tool_calls`."""
+        beside = b"," + orjson.dumps(more)[1:-1] if more else b""
+        return self._head + clock.now_text().encode() + self._before + orjson.dumps(text) + beside + self._after
 
     def piece(self, text: str, logprobs: list[TokenLogprob] | None = None) -> bytes:
         """One streamed line."""
@@ -39,12 +45,29 @@ class Reply:
             return self._opening(text) + b',"done":false,"logprobs":' + orjson.dumps(logprob_objects(logprobs)) + b"}\n"
         return b"".join((self._head, clock.now_text().encode(), self._before, orjson.dumps(text), self._end))
 
+    def part(self, event: Event, number: int, logprobs: list[TokenLogprob] | None = None) -> bytes:
+        """One streamed line with a thought, words, or a whole call.
+
+        :param number: how many calls came before it.
+        """
+        match event:
+            case Text(text):
+                return self.piece(text, logprobs)
+            case Thought(text):
+                opening = self._opening("", {"thinking": text})
+            case Call():
+                opening = self._opening("", {"tool_calls": [call_object(event, number)]})
+        told = b',"logprobs":' + orjson.dumps(logprob_objects(logprobs)) if logprobs else b""
+        return opening + b',"done":false' + told + b"}\n"
+
     def final(
         self,
         finish: FinishReason,
         metrics: dict[str, int],
         *,
         text: str = "",
+        thought: str = "",
+        calls: Sequence[Call] = (),
         context: Iterable[int] | None = None,
         logprobs: list[TokenLogprob] | None = None,
     ) -> bytes:
@@ -57,7 +80,8 @@ class Reply:
             rest |= tail | counted
         else:
             rest |= ({"context": list(context)} if context is not None else {}) | counted | tail
-        return self._joined(text, rest | shifts)
+        made = {"tool_calls": [call_object(call, number) for number, call in enumerate(calls)]} if calls else {}
+        return self._joined(text, rest | shifts, ({"thinking": thought} if thought else {}) | made)
 
     def idle(self, reason: str) -> bytes:
         """The answer to a request that only loads or unloads."""
@@ -67,8 +91,18 @@ class Reply:
         """The answer to `_debug_render_only`."""
         return self._joined("", {"done": False, "_debug_info": {"rendered_template": prompt}})
 
-    def _joined(self, text: str, rest: dict[str, Any]) -> bytes:
-        return self._opening(text) + b"," + orjson.dumps(rest)[1:] + b"\n"
+    def _joined(self, text: str, rest: dict[str, Any], more: dict[str, Any] | None = None) -> bytes:
+        return self._opening(text, more) + b"," + orjson.dumps(rest)[1:] + b"\n"
+
+
+def call_object(call: Call, number: int) -> dict[str, Any]:
+    """A call, with its arguments as an object."""
+    return {"id": call_id(), "function": {"index": number, "name": call.name, "arguments": call.arguments}}
+
+
+def call_id() -> str:
+    """`call_` and eight of a-z and 0-9, as Ollama's are."""
+    return "call_" + "".join(random.choices(ID_LETTERS, k=8))
 
 
 def metrics(usage: Usage, *, total_seconds: float, load_seconds: float) -> dict[str, int]:

@@ -7,18 +7,18 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vllama_agent.apis import fields, messages, options
+from vllama_agent.apis import fields, messages, options, tools
 from vllama_agent.apis.defaults import NONE, Defaults
-from vllama_agent.engines.base import GenerateRequest, Sampling
+from vllama_agent.engines.base import Constraint, ConstraintKind, GenerateRequest, Sampling
 from vllama_core.errors import InvalidRequest, NotYet
 
 MAX_CHOICES = 128
 MAX_ALTERNATIVES = 20
 REPETITION = options.TABLE["repeat_penalty"]
-EFFORTS = ("minimal", "low", "medium", "high", "max", "xhigh", "ultra")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def chat(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     :param defaults: what the model brings.
     :raises InvalidRequest: names the field.
     """
-    model = required_model(body)
+    model = fields.required(body, "model")
     _refuse_chat_extras(body)
     turns = messages.openai(body.get("messages"))
     if not turns:
@@ -50,9 +50,15 @@ def chat(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     if alternatives and not logprobs:
         raise InvalidRequest("top_logprobs needs logprobs to be true", field="top_logprobs")
     limit = fields.integer(body, "max_completion_tokens", low=1, high=2**31 - 1)
+    offered, demanded = tools.chosen(body.get("tool_choice"), tools.tools(body.get("tools")))
     request = GenerateRequest(
         messages=defaults.chat(turns),
         template=defaults.template,
+        tools=offered,
+        must_call=demanded,
+        parallel_calls=fields.flag(body, "parallel_tool_calls", True),
+        think=_think(body),
+        constraint=_constraint(body.get("response_format")),
         logprobs=logprobs,
         top_logprobs=alternatives,
         **_limits(body, limit, defaults),
@@ -66,7 +72,7 @@ def completions(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     :param defaults: what the model brings; of it, a bare prompt takes the options only.
     :raises InvalidRequest: names the field.
     """
-    model = required_model(body)
+    model = fields.required(body, "model")
     fields.refuse_non_empty(body, "echo")
     alternatives = fields.integer(body, "logprobs", low=0, high=MAX_ALTERNATIVES) if body.get("logprobs") is not False else None
     common = _limits(body, None, defaults) | {"logprobs": alternatives is not None, "top_logprobs": alternatives or 0}
@@ -87,29 +93,30 @@ def completions(body: dict[str, Any], defaults: Defaults = NONE) -> Call:
     return call
 
 
-def require(capabilities: frozenset[str], call: Call) -> None:
+def require(capabilities: frozenset[str], model: str, requests: Sequence[GenerateRequest]) -> None:
     """Refuse what the loaded model cannot do.
+
+    :param model: as the request names it.
 
     :raises InvalidRequest: says what.
     """
     if "completion" not in capabilities:
-        raise InvalidRequest(f"the model '{call.model}' does not generate text", field="model")
-    if "insert" not in capabilities and any(request.suffix for request in call.requests):
-        raise InvalidRequest(f"the model '{call.model}' does not support insert", field="suffix")
+        raise InvalidRequest(f"the model '{model}' does not generate text", field="model")
+    if "insert" not in capabilities and any(request.suffix for request in requests):
+        raise InvalidRequest(f"the model '{model}' does not support insert", field="suffix")
+    if "tools" not in capabilities and any(request.tools for request in requests):
+        raise InvalidRequest(f"the model '{model}' does not support tools", field="tools")
+    if "thinking" not in capabilities and any(request.think for request in requests):
+        raise InvalidRequest(f"the model '{model}' does not support thinking", field="reasoning_effort")
 
 
-def required_model(body: dict[str, Any]) -> str:
-    """`model`.
-
-    :raises InvalidRequest: it is not there.
-    """
-    model = fields.text(body, "model")
-    if not model:
-        raise InvalidRequest("model is required", field="model")
-    return model
-
-
-def _call(body: dict[str, Any], model: str, requests: tuple[GenerateRequest, ...], *, alternatives: int | None = None) -> Call:
+def _call(
+    body: dict[str, Any],
+    model: str,
+    requests: tuple[GenerateRequest, ...],
+    *,
+    alternatives: int | None = None,
+) -> Call:
     n = fields.integer(body, "n", low=1, high=MAX_CHOICES) or 1
     if n * len(requests) > MAX_CHOICES:
         raise InvalidRequest(
@@ -141,14 +148,14 @@ def _limits(body: dict[str, Any], limit: int | None, defaults: Defaults) -> dict
     brought = options.parse(None, defaults)
     stop = _stop(body.get("stop")) if body.get("stop") is not None else brought.stop
     return {
-        "sampling": _sampling(body, options.checked(defaults.parameters)),
+        "sampling": sampling(body, options.checked(defaults.parameters)),
         "stop": stop,
         "max_tokens": limit or max_tokens or brought.max_tokens,
         "num_ctx": brought.num_ctx,
     }
 
 
-def _sampling(body: dict[str, Any], brought: dict[str, Any]) -> Sampling:
+def sampling(body: dict[str, Any], brought: dict[str, Any]) -> Sampling:
     """OpenAI's defaults where it has any, Ollama's for what OpenAI does not name, then the model's own options, then the request's;
     vLLM's extra names are understood.
     """
@@ -204,38 +211,45 @@ def _prompts(value: Any) -> list[str | tuple[int, ...]]:
 
 
 def _refuse_chat_extras(body: dict[str, Any]) -> None:
-    fields.refuse_non_empty(body, "tools", "functions", "audio")
-    if body.get("tool_choice") not in (None, "none", "auto"):
-        raise NotYet("tool_choice")
+    fields.refuse_non_empty(body, "functions", "audio")
     if body.get("function_call") not in (None, "none", "auto"):
         raise NotYet("function_call")
     if body.get("modalities") not in (None, [], ["text"]):
         raise NotYet("modalities")
-    _check_response_format(body.get("response_format"))
+
+
+def _think(body: dict[str, Any]) -> bool | str | None:
     reasoning = body.get("reasoning")
     if reasoning is not None and not isinstance(reasoning, dict):
         raise fields.wrong_type("reasoning", "an object", reasoning)
-    _check_effort(body.get("reasoning_effort"), "reasoning_effort")
-    _check_effort((reasoning or {}).get("effort"), "reasoning.effort")
+    asked = tools.effort((reasoning or {}).get("effort"), "reasoning.effort")
+    other = tools.effort(body.get("reasoning_effort"), "reasoning_effort")
+    return asked if other is None else other
 
 
-def _check_response_format(value: Any) -> None:
+def _constraint(value: Any) -> Constraint | None:
+    """`response_format`. A schema is kept to whether it is called strict or not."""
     if fields.asks_nothing(value):
-        return
+        return None
     if not isinstance(value, dict):
         raise fields.wrong_type("response_format", "an object", value)
     match value.get("type"):
         case "text":
-            return
-        case "json_object" | "json_schema":
-            raise NotYet("response_format")
+            return None
+        case "json_object":
+            return Constraint(kind=ConstraintKind.JSON_OBJECT, field="response_format")
+        case "json_schema":
+            path = "response_format.json_schema"
+            given = value.get("json_schema")
+            if not isinstance(given, dict):
+                raise fields.wrong_type(path, "an object", given)
+            schema = given.get("schema")
+            if not isinstance(schema, dict):
+                raise fields.wrong_type(f"{path}.schema", "an object", schema)
+            fields.text(given, "name", f"{path}.")
+            fields.text(given, "description", f"{path}.")
+            fields.flag(given, "strict", False)
+            text = fields.json_text(schema, f"{path}.schema")
+            return Constraint(kind=ConstraintKind.JSON_SCHEMA, text=text, field=f"{path}.schema")
         case _:
             raise InvalidRequest("response_format.type must be text, json_object or json_schema", field="response_format.type")
-
-
-def _check_effort(value: Any, path: str) -> None:
-    if value in (None, "", "none") or value is False:
-        return
-    if isinstance(value, str) and value in EFFORTS:
-        raise NotYet(path)
-    raise InvalidRequest(f"{path} must be one of none, {', '.join(EFFORTS)}, not {fields.shown(value)}", field=path)

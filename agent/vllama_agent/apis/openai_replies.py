@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from vllama_agent.apis.errors import Failure
+from vllama_agent.chat.events import Call, Event, Text, Thought
 from vllama_agent.engines.base import FinishReason, TokenLogprob, Usage
 
 SSE = "text/event-stream"
@@ -27,6 +28,8 @@ class Choice:
     prompt: int
     """Which of the request's prompts it answers."""
     text: list[str] = field(default_factory=list)
+    thought: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: FinishReason | None = None
     usage: Usage | None = None
@@ -71,10 +74,25 @@ class Reply:
         choice.offset += len(text)
         return frame
 
-    def finish(self, index: int, finish: FinishReason) -> bytes:
+    def part(self, index: int, choice: Choice, event: Event, logprobs: Sequence[TokenLogprob] | None = None) -> bytes:
+        """One streamed frame of a chat with a thought, words, or a whole call. Thoughts and words never share one."""
+        match event:
+            case Text(text):
+                return self.piece_with_logprobs(index, choice, text, logprobs) if logprobs else self.piece(index, text)
+            case Thought(text):
+                delta: dict[str, Any] = {"content": "", **_thought(text)}
+            case Call():
+                delta = {"content": "", "tool_calls": [{"index": len(choice.calls), **call_object(event)}]}
+                choice.calls.append(event)
+        role = {} if index in self._started else {"role": "assistant"}
+        self._started.add(index)
+        told = {"logprobs": self._logprobs(logprobs, 0)} if logprobs else {}
+        return self._chunk(index, {"delta": role | delta} | told, None)
+
+    def finish(self, index: int, finish: FinishReason, *, called: bool = False) -> bytes:
         """The frame that says why a choice ended."""
         opening = self.piece(index, "") if self._chat and index not in self._started else b""
-        return opening + self._chunk(index, {"delta": {}} if self._chat else {"text": ""}, finish.value)
+        return opening + self._chunk(index, {"delta": {}} if self._chat else {"text": ""}, _reason(finish, called))
 
     def usage(self, choices: Sequence[Choice]) -> bytes:
         """The frame of `stream_options.include_usage`."""
@@ -95,15 +113,37 @@ class Reply:
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         text = "".join(choice.text)
-        body: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        body: dict[str, Any] = {"message": _message(choice, text)} if self._chat else {"text": text}
         if choice.logprobs:
             body["logprobs"] = self._logprobs(choice.logprobs, 0)
-        return {"index": index, **body, "finish_reason": choice.finish.value if choice.finish else None}
+        return {"index": index, **body, "finish_reason": _reason(choice.finish, bool(choice.calls)) if choice.finish else None}
 
     def _logprobs(self, logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, Any]:
         if self._chat:
             return {"content": [_chat_logprob(item) for item in logprobs], "refusal": None}
         return _completion_logprobs(logprobs, offset, self._alternatives or 0)
+
+
+def _message(choice: Choice, text: str) -> dict[str, Any]:
+    """The message of a whole answer; beside calls, no words are null."""
+    calls = [call_object(call) for call in choice.calls]
+    message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
+    return message | _thought("".join(choice.thought)) | ({"tool_calls": calls} if calls else {})
+
+
+def _thought(text: str) -> dict[str, str]:
+    """`reasoning` is Ollama's and vLLM's name for it, `reasoning_content` llama-server's and DeepSeek's."""
+    return {"reasoning": text, "reasoning_content": text} if text else {}
+
+
+def call_object(call: Call) -> dict[str, Any]:
+    """A call, with its arguments as text."""
+    arguments = orjson.dumps(call.arguments).decode()
+    return {"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _reason(finish: FinishReason, called: bool) -> str:
+    return "tool_calls" if called and finish is FinishReason.STOP else finish.value
 
 
 def usage_object(choices: Sequence[Choice]) -> dict[str, Any]:

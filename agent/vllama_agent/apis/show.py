@@ -6,12 +6,16 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from vllama_agent.chat import families
 from vllama_core import modelfile as modelfiles
 from vllama_core.gguf import GgufHeader
+from vllama_core.model_form import Form
 from vllama_core.modelfile import Modelfile
 
 REMOVED = ("general.name", "tokenizer.chat_template")
@@ -19,13 +23,23 @@ LONG_ARRAY = 5
 """Longer arrays are shown empty unless `verbose`: vocabularies have hundreds of thousands of entries."""
 
 
-def capabilities(metadata: dict[str, Any]) -> list[str]:
-    """What this version can do with the model; the loaded engine's word goes before this guess."""
-    family = metadata.get("general.architecture", "")
-    if f"{family}.pooling_type" in metadata:
-        return ["embedding"]
+def capabilities(metadata: dict[str, Any], template: str | None = None, family: str | None = None) -> list[str]:
+    """What this version can do with the model; the loaded engine's word goes before this guess.
+
+    :param template: the model's own, instead of the file's.
+    :param family: see `config.LoadConfig.chat_family`.
+    """
+    if f"{metadata.get('general.architecture', '')}.pooling_type" in metadata:
+        return []  # it embeds, which no route of this version serves
     insert = "tokenizer.ggml.fim_pre_token_id" in metadata or "tokenizer.ggml.prefix_token_id" in metadata
-    return ["completion", "insert"] if insert else ["completion"]
+    return ["completion", *(["insert"] if insert else []), *chat_capabilities(metadata, template, family)]
+
+
+def chat_capabilities(metadata: dict[str, Any], template: str | None, family: str | None) -> list[str]:
+    """`tools` and `thinking`, as the template shows them."""
+    stored = (metadata.get("tokenizer.chat_template"), metadata.get("tokenizer.chat_template.tool_use"))
+    texts = [text for text in ((template,) if template is not None else stored) if isinstance(text, str)]
+    return sorted(frozenset[str]().union(*(families.of(text, family).capabilities for text in texts)))
 
 
 def model_info(header: GgufHeader, *, verbose: bool) -> dict[str, Any]:
@@ -52,7 +66,7 @@ def tensor_objects(tensors: Any) -> list[dict[str, Any]]:
 def modelfile(artifact: Any, template: str) -> str:
     """A Modelfile that would make the same model."""
     made = Modelfile(
-        base=tuple(str(path) for path in (*artifact.files, *((artifact.projector,) if artifact.projector else ()))),
+        base=tuple(str(path) for path in (*_bases(artifact), *((artifact.projector,) if artifact.projector else ()))),
         adapters=tuple(str(path) for path in artifact.adapters),
         template=template or None,
         system=artifact.system,
@@ -63,6 +77,11 @@ def modelfile(artifact: Any, template: str) -> str:
     name = artifact.name
     head = f"# Modelfile of {name}, made by vllama. To make another model of it, replace FROM by this line:\n# FROM {name}\n\n"
     return head + modelfiles.write(made)
+
+
+def _bases(artifact: Any) -> tuple[Path, ...]:
+    """What FROM names: files, or the one folder that they are in."""
+    return artifact.files if artifact.form is Form.GGUF else (artifact.folder,)
 
 
 def parameters_text(parameters: dict[str, Any]) -> str:
@@ -87,6 +106,12 @@ def short_name(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
+def previewed(artifact: Any, changes: dict[str, Any]) -> Any:
+    """The model as it would be with a request's changes. Options stand over its own, one by one."""
+    parameters = artifact.parameters | changes.get("parameters", {})
+    return replace(artifact, **changes | {"parameters": parameters}) if changes else artifact
+
+
 def show_object(artifact: Any, *, verbose: bool, capabilities: list[str]) -> dict[str, Any]:
     """The reply of /api/show; `model_info` is always there, empty keys are left out."""
     metadata, tensors = artifact.header.metadata, artifact.header.tensors
@@ -104,6 +129,7 @@ def show_object(artifact: Any, *, verbose: bool, capabilities: list[str]) -> dic
         "projector_info": projector_info(artifact, verbose=verbose),
         "tensors": tensor_objects(tensors) if verbose else None,
         "capabilities": capabilities,
+        "notes": list(artifact.notes),
         "modified_at": artifact.modified_at.astimezone().isoformat(timespec="microseconds"),
     }
     return {key: value for key, value in reply.items() if value or key == "model_info"}

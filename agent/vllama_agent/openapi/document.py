@@ -12,15 +12,17 @@ from typing import Any
 
 from vllama_agent.apis import errors
 from vllama_agent.apis.errors import Family
-from vllama_agent.openapi import common, ollama, openai
+from vllama_agent.openapi import anthropic, common, ollama, openai, responses
 from vllama_agent.openapi.schema import Schema, ref
 
 VERSION = "3.1.0"
-SCHEMAS: dict[str, Schema] = {**common.SCHEMAS, **ollama.SCHEMAS, **openai.SCHEMAS}
+SCHEMAS: dict[str, Schema] = {**common.SCHEMAS, **ollama.SCHEMAS, **openai.SCHEMAS, **anthropic.SCHEMAS, **responses.SCHEMAS}
 JSON, TEXT, NDJSON, SSE, BYTES = "application/json", "text/plain", "application/x-ndjson", "text/event-stream", "application/octet-stream"
+ITEM = "x-itemSchema"
 PATTERN = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 """A path's parameter, as aiohttp writes it."""
 FULL = {Family.OLLAMA: 503, Family.OPENAI: 429, Family.ANTHROPIC: 529}
+LIMITED = 429
 WORDS = {
     400: "The request cannot be honoured; the message names the field.",
     401: "The API key is missing or not known.",
@@ -28,7 +30,7 @@ WORDS = {
     404: "There is no such model or blob.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
-    429: "The queue is full, or the server is shutting down.",
+    429: "The key has used what it may, the queue is full, or the server is shutting down.",
     500: "The engine died or cannot be loaded, or the agent has a defect.",
     501: "This route is not served by this version.",
     502: "The place that the model comes from failed, or sent other bytes than it promised.",
@@ -153,12 +155,13 @@ def _responses(operation: Operation, family: Family) -> dict[str, Any]:
         refusals += [408] * (operation.upload or operation.body is not None)
         refusals += [413] * (operation.body is not None)
         refusals += [FULL[family]] * (operation.changes or operation.chunk is not None)
+        refusals += [LIMITED] * (operation.chunk is not None and not operation.changes)
         refusals += [502] * operation.fetches
         refusals += [507] * operation.changes
     answers = {str(status): {"description": "No body."} for status in operation.empty}
     if not (operation.absent or operation.empty):
         answers["200"] = _answer(operation)
-    made = answers | {str(status): _refusal(status, family) for status in sorted(refusals)}
+    made = answers | {str(status): _refusal(status, family) for status in sorted(set(refusals))}
     if operation.changes:
         made["403"] = {"description": MANAGED, "content": {JSON: {"schema": ref(f"{family.value}Error")}}}
     return made
@@ -170,10 +173,17 @@ def _answer(operation: Operation) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "The answer.", "content": {JSON: {"schema": ref(operation.reply)}}}
     if operation.chunk is not None:
         media_type, schema = operation.chunk
-        answer["content"][media_type] = {"schema": ref(schema)}
+        answer["content"][media_type] = _stream(media_type, schema)
         if not operation.changes:
             answer["headers"] = ANSWER_HEADERS
     return answer
+
+
+def _stream(media_type: str, piece: str) -> dict[str, Any]:
+    """A stream as a whole is no JSON, and all that OpenAPI 3.1 can say of it is that it is text. What one piece of it is, 3.2 says by
+    `itemSchema` (https://spec.openapis.org/oas/v3.2.0#sequential-media-types); an extension of that name says it here."""
+    of = "Lines, each of them JSON." if media_type == NDJSON else "Events of the server, the data of each JSON; OpenAI's end with [DONE]."
+    return {"schema": {"type": "string", "description": of}, ITEM: ref(piece)}
 
 
 def _text(description: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vllama_agent.apis import manage, messages, ollama, options
+from vllama_agent.apis import manage, messages, ollama, options, tools
 from vllama_agent.openapi.schema import (
     ARGUMENTS,
     BOOLEAN,
@@ -25,6 +25,10 @@ from vllama_agent.openapi.schema import (
 )
 from vllama_core import durations
 
+TOOLS: Schema = {
+    "anyOf": [{"enum": [None, False, "", []]}, {**listed(ref("Tool")), "maxItems": tools.MAX_TOOLS}],
+    "description": "What the model may call; only for models whose template shows tools.",
+}
 KINDS: dict[str, Schema] = {"bool": BOOLEAN, "strings": STRINGS, "biases": LOGIT_BIAS}
 UNITS = "|".join(durations.UNITS)
 DURATION = rf"^[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)({UNITS}))+)$"
@@ -51,9 +55,14 @@ CHOICES: dict[str, Schema] = {
     "shift": optional({"type": "boolean", "default": True}, "Go on at a full window without its older half; false = end there."),
     "logprobs": optional(BOOLEAN),
     "top_logprobs": optional(within(0, ollama.MAX_ALTERNATIVES, whole=True)),
-    "tools": nothing("tools"),
-    "format": nothing("constrained output"),
-    "think": nothing("thinking"),
+    "format": {
+        "anyOf": [{"enum": [None, False, "", [], "json"]}, {"type": "object"}],
+        "description": "What the answer has to be: json = an object, or a JSON schema that it matches. Thoughts may precede it.",
+    },
+    "think": {
+        "enum": [None, True, False, "", [], *tools.LEVELS],
+        "description": "Whether to think before the answer, or how hard; models that think do unless this is false.",
+    },
     "_debug_render_only": optional(BOOLEAN, "Answer with the rendered prompt instead of running it."),
 }
 ANSWER: dict[str, Schema] = {
@@ -80,6 +89,8 @@ BASES: dict[str, Schema] = {"from": {"type": "string", "minLength": 1}, "files":
 HAS_BASE: Schema = {"oneOf": [{"required": [key], "properties": {key: schema}} for key, schema in BASES.items()]}
 OPTIONS: dict[str, Schema] = {name: _option(option) for name, option in options.TABLE.items()}
 MODEL: dict[str, Schema] = {"name": STRING, "model": STRING, "size": COUNT, "digest": STRING, "details": ref("Details")}
+PROBLEM: Schema = {"type": "string", "description": "What of it runs elsewhere than it was to run, to be put behind its name."}
+LOADED = {**MODEL, "expires_at": TIME, "size_vram": COUNT, "context_length": COUNT, "problem": PROBLEM}
 
 SCHEMAS: dict[str, Schema] = {
     "Options": record(OPTIONS, description="Defaults are Ollama's."),
@@ -102,16 +113,18 @@ SCHEMAS: dict[str, Schema] = {
             "suffix": optional(STRING, "The text after the gap, for models that can fill in."),
             "context": optional(TOKEN_IDS, "Of an earlier reply."),
             "images": nothing("images"),
+            "tools": nothing("tools of a single prompt; use /api/chat"),
         },
         required=["model"],
     ),
     "GenerateReply": record(
-        {**ANSWER, "response": STRING, "context": TOKEN_IDS},
+        {**ANSWER, "response": STRING, "thinking": STRING, "context": TOKEN_IDS},
         required=[*ALWAYS, "response"],
         description="The whole answer, or a line of the stream; the last one has done = true and the figures.",
     ),
     "ChatRequest": record(
-        {**CHOICES, "messages": optional(listed(ref("Message")), "Empty or absent: only load or unload.")}, required=["model"]
+        {**CHOICES, "tools": TOOLS, "messages": optional(listed(ref("Message")), "Empty or absent: only load or unload.")},
+        required=["model"],
     ),
     "Message": record(
         {
@@ -125,6 +138,23 @@ SCHEMAS: dict[str, Schema] = {
         },
         required=["role"],
     ),
+    "Tool": record(
+        {
+            "type": {"enum": [None, "function"]},
+            "function": record(
+                {
+                    "name": {"type": "string", "minLength": 1},
+                    "description": optional(STRING),
+                    "parameters": optional({"type": "object"}, "A JSON schema."),
+                },
+                required=["name"],
+            ),
+        },
+        required=["function"],
+    ),
+    "MadeCall": reply(
+        {"id": STRING, "function": reply({"index": COUNT, "name": STRING, "arguments": {"type": "object"}})},
+    ),
     "ToolCall": record(
         {
             "id": optional(STRING),
@@ -133,7 +163,13 @@ SCHEMAS: dict[str, Schema] = {
         required=["function"],
     ),
     "ChatReply": record(
-        {**ANSWER, "message": reply({"role": {"const": "assistant"}, "content": STRING})},
+        {
+            **ANSWER,
+            "message": reply(
+                {"role": {"const": "assistant"}, "content": STRING, "thinking": STRING, "tool_calls": listed(ref("MadeCall"))},
+                optional=["thinking", "tool_calls"],
+            ),
+        },
         required=[*ALWAYS, "message"],
         description="The whole answer, or a line of the stream; the last one has done = true and the figures.",
     ),
@@ -151,8 +187,23 @@ SCHEMAS: dict[str, Schema] = {
         required=["parent_model", "format", "family", "families", "parameter_size", "quantization_level"],
     ),
     "Tags": reply({"models": listed(reply({**MODEL, "modified_at": TIME, "capabilities": STRINGS}))}),
-    "Loaded": reply({"models": listed(reply({**MODEL, "expires_at": TIME, "size_vram": COUNT, "context_length": COUNT}))}),
-    "ShowRequest": record({**NAMED, "verbose": optional(BOOLEAN)}) | HAS_NAME,
+    "Loaded": reply(
+        {
+            "models": listed(reply(LOADED, optional=["problem"])),
+            "loading": listed(reply({"name": STRING, "progress": {**STRING, "description": "How far it is, or what it waits for."}})),
+        },
+        optional=["loading"],
+    ),
+    "ShowRequest": record(
+        {
+            **NAMED,
+            "verbose": optional(BOOLEAN),
+            "template": optional({"type": "string", "maxLength": manage.LONGEST_TEMPLATE}, "Show the model as if it had this one."),
+            "system": optional(STRING, "Show the model as if it had this one."),
+            "options": optional(ref("Options"), "Show the model as if it had these above its own."),
+        }
+    )
+    | HAS_NAME,
     "ShowReply": record(
         {
             "license": STRING,
@@ -166,6 +217,7 @@ SCHEMAS: dict[str, Schema] = {
             "projector_info": {"type": "object"},
             "tensors": listed(reply({"name": STRING, "type": STRING, "shape": listed(COUNT)})),
             "capabilities": STRINGS,
+            "notes": {**STRINGS, "description": "What is worth knowing of how the model was found or made."},
             "modified_at": TIME,
         },
         required=["modelfile", "details", "model_info", "capabilities", "modified_at"],

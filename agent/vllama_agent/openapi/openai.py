@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vllama_agent.apis import messages, openai
+from vllama_agent.apis import messages, openai, tools
+from vllama_agent.openapi.ollama import TOOLS
 from vllama_agent.openapi.schema import (
     ARGUMENTS,
     BOOLEAN,
@@ -41,7 +42,7 @@ CHOICES: dict[str, Schema] = {
     "repetition_penalty": optional(within(openai.REPETITION.low, openai.REPETITION.high)),
     "logit_bias": optional(LOGIT_BIAS),
 }
-EFFORT: Schema = {"enum": [None, False, "", "none"], "description": "Not yet supported: thinking."}
+EFFORT: Schema = {"enum": [None, False, "", "none", *tools.EFFORTS], "description": "none = do not think."}
 PROMPT: Schema = {
     "anyOf": [
         STRING,
@@ -53,6 +54,10 @@ PROMPT: Schema = {
 }
 FINISH: Schema = {"enum": ["stop", "length"]}
 PENDING: Schema = {"enum": ["stop", "length", None]}
+CHAT_FINISH: Schema = {"enum": ["stop", "length", "tool_calls"]}
+CHAT_PENDING: Schema = {"enum": ["stop", "length", "tool_calls", None]}
+THOUGHT: dict[str, Schema] = {"reasoning": STRING, "reasoning_content": STRING}
+CALL: dict[str, Schema] = {"id": STRING, "type": {"const": "function"}, "function": reply({"name": STRING, "arguments": STRING})}
 ENVELOPE: dict[str, Schema] = {"id": STRING, "created": COUNT, "model": STRING, "system_fingerprint": STRING}
 CHAT_LOGPROBS: Schema = reply({"content": listed(ref("ChatLogprob")), "refusal": {"type": "null"}})
 TOKEN: dict[str, Schema] = {"token": STRING, "logprob": NUMBER, "bytes": listed({"type": "integer", "minimum": 0, "maximum": 255})}
@@ -67,6 +72,25 @@ def _choice(fields: dict[str, Schema], finish: Schema) -> Schema:
     return reply({"index": COUNT, **fields, "finish_reason": finish}, optional=["logprobs"])
 
 
+RESPONSE_FORMAT: Schema = {
+    "anyOf": [
+        {"enum": [None, False, "", []]},
+        record({"type": {"enum": ["text", "json_object"]}}, required=["type"]),
+        record({"type": {"const": "json_schema"}, "json_schema": ref("NamedSchema")}, required=["type", "json_schema"]),
+    ]
+}
+CHOSEN: Schema = record(
+    {"type": {"const": "function"}, "function": record({"name": STRING}, required=["name"])}, required=["type", "function"]
+)
+ALLOWED: Schema = record({"mode": {"enum": ["auto", "required"]}, "tools": {**listed(CHOSEN), "minItems": 1}}, required=["mode", "tools"])
+TOOL_CHOICE: Schema = {
+    "anyOf": [
+        {"enum": [None, "none", "auto", "required"]},
+        CHOSEN,
+        record({"type": {"const": "allowed_tools"}, "allowed_tools": ALLOWED}, required=["type", "allowed_tools"]),
+    ],
+    "description": "required, or a tool: one has to be called; only tools that are offered.",
+}
 MAYBE_USAGE: Schema = {"anyOf": [ref("Usage"), {"type": "null"}]}
 SCHEMAS: dict[str, Schema] = {
     "ChatCompletionRequest": record(
@@ -76,17 +100,27 @@ SCHEMAS: dict[str, Schema] = {
             "max_completion_tokens": optional(within(1, WHOLE_MAX, whole=True), "Goes before max_tokens."),
             "logprobs": optional(BOOLEAN),
             "top_logprobs": optional(within(0, openai.MAX_ALTERNATIVES, whole=True), "Needs logprobs."),
-            "tools": nothing("tools"),
+            "tools": TOOLS,
+            "parallel_tool_calls": optional({"type": "boolean", "default": True}, "false: at most one call in an answer."),
             "functions": nothing("functions"),
             "audio": nothing("audio"),
-            "tool_choice": {"enum": [None, "none", "auto"]},
+            "tool_choice": TOOL_CHOICE,
             "function_call": {"enum": [None, "none", "auto"]},
             "modalities": {"enum": [None, [], ["text"]]},
-            "response_format": {"anyOf": [nothing("constrained output"), record({"type": {"const": "text"}}, required=["type"])]},
+            "response_format": RESPONSE_FORMAT,
             "reasoning_effort": EFFORT,
             "reasoning": optional(record({"effort": EFFORT})),
         },
         required=["model", "messages"],
+    ),
+    "NamedSchema": record(
+        {
+            "name": {"type": ["string", "null"]},
+            "description": {"type": ["string", "null"]},
+            "schema": {"type": "object"},
+            "strict": optional(BOOLEAN, "The schema is kept to in any case."),
+        },
+        required=["schema"],
     ),
     "ChatMessage": {
         **record(
@@ -113,14 +147,31 @@ SCHEMAS: dict[str, Schema] = {
         required=["function"],
     ),
     "ChatLogprob": reply({**TOKEN, "top_logprobs": listed(reply(TOKEN))}),
+    "ChatAnswer": reply(
+        {
+            "role": {"const": "assistant"},
+            "content": {"type": ["string", "null"], "description": "null: nothing but calls."},
+            **THOUGHT,
+            "tool_calls": listed(reply(CALL)),
+        },
+        optional=[*THOUGHT, "tool_calls"],
+    ),
+    "ChatDelta": record(
+        {
+            "role": {"const": "assistant"},
+            "content": STRING,
+            **THOUGHT,
+            "tool_calls": {**listed(reply({"index": COUNT, **CALL})), "description": "Whole calls, each in one piece."},
+        }
+    ),
     "ChatCompletion": _envelope(
         "chat.completion",
-        _choice({"message": reply({"role": {"const": "assistant"}, "content": STRING}), "logprobs": CHAT_LOGPROBS}, FINISH),
+        _choice({"message": ref("ChatAnswer"), "logprobs": CHAT_LOGPROBS}, CHAT_FINISH),
         usage=ref("Usage"),
     ),
     "ChatCompletionChunk": _envelope(
         "chat.completion.chunk",
-        _choice({"delta": record({"role": {"const": "assistant"}, "content": STRING}), "logprobs": CHAT_LOGPROBS}, PENDING),
+        _choice({"delta": ref("ChatDelta"), "logprobs": CHAT_LOGPROBS}, CHAT_PENDING),
         usage=MAYBE_USAGE,
         optional_usage=True,
     ),

@@ -6,17 +6,19 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from aiohttp import web
 
 from vllama_agent.apis import errors, fields, show
-from vllama_agent.engines.base import Delta, Engine, Generation
+from vllama_agent.engines.base import Delta, Engine, Generation, ModelFacts
 from vllama_agent.pool import Artifact
-from vllama_agent.server.gate import MODEL
+from vllama_agent.server.gate import ACCOUNT, MODEL
+from vllama_agent.server.metered import metered
 from vllama_agent.server.service import Service
-from vllama_core.errors import InvalidRequest
+from vllama_core.errors import InvalidRequest, ModelNotFound
+from vllama_core.modelref import runs_at_ollama
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +42,37 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     return fields.parse_object(body)
 
 
-def capabilities(artifact: Artifact) -> frozenset[str]:
-    """What a model's file says that it can do, so that a wrong request loads nothing. Whether it can fill in only an engine knows."""
-    return frozenset(show.capabilities(artifact.brief.metadata)) | {"insert"}
+CLOUD = "it runs in Ollama's cloud, and vllama runs models here; name one whose tag does not end in cloud"
+
+
+async def model_of(service: Service, asked: str, *, fetch: bool = True) -> Artifact:
+    """The model that a request names; where `serve --pull` was said, it is fetched at its first use.
+
+    :param fetch: False: nothing is asked of the model, so nothing is fetched for it.
+    :raises ModelNotFound: it is not here, or could never be.
+    :raises Busy: it is being fetched, and that takes longer than a request waits.
+    """
+    try:
+        return service.pool.find(asked)
+    except ModelNotFound:
+        if runs_at_ollama(asked):
+            raise ModelNotFound(asked, CLOUD) from None
+        if service.first_use is None or not (fetch and asked):
+            raise
+    await service.first_use.fetched(asked)
+    return service.pool.find(asked)
+
+
+def capabilities(service: Service, artifact: Artifact, facts: ModelFacts | None = None) -> frozenset[str]:
+    """What a model can do.
+
+    :param facts: of its engine, once it is loaded. Before, the file's word is taken, so that a wrong request loads nothing; whether
+        the model can fill in only an engine knows.
+    """
+    family = service.pool.settings_of(artifact).chat_family
+    if facts is None:
+        return frozenset(show.capabilities(artifact.brief.metadata, artifact.template, family)) | {"insert"}
+    return facts.capabilities | frozenset(show.chat_capabilities(artifact.brief.metadata, artifact.template, family))
 
 
 class Watch:
@@ -73,12 +103,20 @@ class Watch:
 
 @asynccontextmanager
 async def engine_for(
-    service: Service, request: web.Request, artifact: Artifact, *, keep_alive: float | None = None, answers: int = 1
+    service: Service,
+    request: web.Request,
+    artifact: Artifact,
+    *,
+    keep_alive: float | None = None,
+    num_ctx: int | None = None,
+    answers: int = 1,
 ) -> AsyncIterator[Engine]:
     """An engine that is ready, and a place in the house.
 
-    :raises InvalidRequest: the model has an adapter.
-    :raises Busy: there is no place, or the server is leaving.
+    :raises InvalidRequest: the model has an adapter, or the caller's key may never have so many answers at once.
+    :raises LimitReached: the caller's key has used what it may.
+    :raises Busy: there is no place, no memory came free for the model in time, or the server is leaving.
+    :raises DoesNotFit: the model needs more memory than there is.
     :raises EngineFailed: the model cannot be loaded.
     """
     request[MODEL] = artifact.name
@@ -87,9 +125,11 @@ async def engine_for(
             f"{artifact.name} has a LoRA adapter, which this version of vllama stores but cannot apply yet; use the model it was made from",
             field="model",
         )
-    with service.drain.working(), service.admission.admitted(artifact.name, answers):
-        async with service.pool.use(artifact, keep_alive) as engine:
-            yield engine
+    account = request.get(ACCOUNT)
+    within: AbstractContextManager[None] = nullcontext() if account is None else account.entered(answers)
+    with service.drain.working(), within, service.admission.admitted(artifact.name, answers):
+        async with service.pool.use(artifact, keep_alive, num_ctx=num_ctx) as engine:
+            yield engine if account is None else metered(engine, account)
 
 
 def told_truncation(service: Service, model: str, generation: Generation, headers: dict[str, str]) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
-from aiohttp import http_exceptions, web
+from aiohttp import web
 
 from vllama_agent import auth
 from vllama_agent.cors import Origins
 from vllama_agent.drain import Drain
-from vllama_agent.engines.base import Engine
 from vllama_agent.limits import Admission
-from vllama_agent.pool import Pool, Store
-from vllama_agent.server import gate, routes
+from vllama_agent.pool import MakeEngine, Pool, Store, Surroundings, make_pool
+from vllama_agent.server import gate, pull_routes, reloading, routes, tls
+from vllama_agent.server.first_use import FirstUse
+from vllama_agent.server.http_log import http_log
 from vllama_agent.server.service import Service
 from vllama_agent.store import pull
 from vllama_agent.store.layers import Layers
@@ -32,37 +31,37 @@ GOODBYE_SECONDS = 5.0
 """Seconds for the last bytes of ended streams."""
 
 
-class _WithoutBytes(logging.Filter):
-    """aiohttp reports what is no HTTP with a traceback and the bytes themselves, which may be a key or a prompt: here it is one line."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, (http_exceptions.HttpProcessingError, web.RequestPayloadError)):
-            record.msg, record.args, record.exc_info = "a request was no HTTP: %s", (type(error).__name__,), None
-            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
-        return True
-
-
-http_log = logging.getLogger("vllama.http")
-http_log.addFilter(_WithoutBytes())
-
-
-def make_service(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine], sources: Sources | None = None) -> Service:
+def make_service(
+    config: AgentConfig,
+    *,
+    store: Store,
+    make_engine: MakeEngine,
+    sources: Sources | None = None,
+    surroundings: Surroundings | None = None,
+    pool: Pool | None = None,
+) -> Service:
     """The agent's parts. Nothing runs yet.
 
     :param sources: where models are fetched from; None = nowhere.
-    :raises ConfigError: the keys cannot be read, or the network would find an open server.
+    :param surroundings: what sizing sees of the machine; None: its memory, and no accelerators.
+    :param pool: one that has begun to load already; None: a new one.
+    :raises ConfigError: the keys or the certificate cannot be read, or the network would find an open server.
     """
-    return Service(
+    find = None if sources is None else partial(pull.find, sources)
+    service = Service(
         config=config,
-        pool=Pool(store, make_engine, config, find=None if sources is None else partial(pull.find, sources)),
+        pool=pool or make_pool(config, store=store, make_engine=make_engine, find=find, surroundings=surroundings or Surroundings()),
         keys=auth.keys_of(config),
         origins=Origins(config.origins),
         admission=Admission(per_model=config.max_queue, total=config.max_queue_total),
         drain=Drain(),
         library=Library(Layers(config.home, config.stores)),
         sources=sources,
+        certificate=tls.certificate_of(config),
     )
+    if config.auto_pull and not config.managed:
+        service.first_use = FirstUse(partial(pull_routes.fetch, service))
+    return service
 
 
 def make_app(service: Service) -> web.Application:
@@ -79,6 +78,15 @@ async def _bind(site: web.TCPSite, host: str, port: int) -> None:
         await site.start()
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --host or --port") from error
+
+
+async def _name_models(service: Service) -> None:
+    """Those of the command line and of the configuration file. Their loads go on behind it."""
+    config = service.config
+    await service.pool.fetch_and_pin(config.models)
+    if config.config_file is not None:
+        await service.pool.declare((await reloading.read(config.config_file)).models, first=True)
+    await service.pool.preload(config.preload)
 
 
 @asynccontextmanager
@@ -99,10 +107,14 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
-        await _bind(site, host, port)
-        await service.pool.fetch_and_pin(service.config.models)
+        context = None if service.certificate is None else service.certificate.context()
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=context)
+        with service.pool.opening():
+            await _bind(site, host, port)
+            await _name_models(service)
         yield runner, site
     finally:
         await runner.cleanup()
+        if service.first_use is not None:
+            await service.first_use.close()
         await asyncio.shield(service.pool.close())

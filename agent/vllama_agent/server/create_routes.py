@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -11,12 +12,12 @@ from vllama_agent.apis import manage
 from vllama_agent.server import answers, manage_routes, progress
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.service import Service
+from vllama_agent.store import conversion, making
 from vllama_agent.store import create as made
-from vllama_agent.store import making
 from vllama_agent.store import pull as pulling
 from vllama_agent.store.create import Changes, Parts
 from vllama_agent.store.events import OnEvent, Status
-from vllama_agent.store.manifests import FileRef, Manifest, Source
+from vllama_agent.store.manifest import FileRef, Manifest, Source
 from vllama_core.errors import ModelNotFound
 
 
@@ -47,7 +48,8 @@ async def _manifest(service: Service, call: manage.Create, tell: OnEvent) -> Man
         manifest = made.made_from_model(call.model, base, adapters, changes)
     elif making.are_hugging_face(call.files):
         file, notes = await making.converted(library, call.files, name=call.model.model, quantization=call.quantize, on_event=tell)
-        source = Source(kind="converted", ref=call.model.display, quantization=call.quantize or making.UNQUANTIZED, notes=notes)
+        quantization = call.quantize or making.UNQUANTIZED
+        source = Source(kind="converted", ref=call.model.display, quantization=quantization, converter=conversion.CONVERTER, notes=notes)
         return made.changed(Manifest(name=call.model, files=(file,), adapters=adapters.adapters, source=source), changes)
     else:
         parts = await asyncio.to_thread(made.parts_of, library, call.files, field="files")
@@ -64,7 +66,7 @@ async def _base(service: Service, asked: str, tell: OnEvent) -> Manifest:
     except ModelNotFound:
         if service.sources is None:
             raise
-    pulled = await pulling.pull(service.sources, asked, on_event=tell)
+    pulled = await pulling.pull(service.sources, asked, on_event=tell, publish=partial(manage_routes.publish, service))
     return await manage_routes.manifest_of(service, pulled.display, name=pulled)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from vllama_agent import auth, cors
-from vllama_agent.apis import anthropic, errors, ollama_replies, openai_replies
+from vllama_agent.accounts import Account
+from vllama_agent.apis import errors, refusals
 from vllama_agent.drain import Phase
 from vllama_agent.server.delivery import deliver
 from vllama_agent.server.service import Service
@@ -22,6 +23,8 @@ access = logging.getLogger("vllama.access")
 SERVICE = web.AppKey("service", Service)
 MODEL = web.RequestKey("model", str)
 """For the access log: the model that a request names, once it is known to exist."""
+ACCOUNT = web.RequestKey("account", Account)
+"""Whose key a request carries; absent where no key is needed."""
 PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,37 +69,14 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def error_response(path: str, error: BaseException) -> web.Response:
     """An error in the shape of the family that the path belongs to."""
-    failure = errors.failure(error)
-    headers = {} if failure.retry_after is None else {"Retry-After": str(failure.retry_after)}
-    if failure.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    headers["Content-Type"] = openai_replies.JSON
-    match errors.family_of(path):
-        case errors.Family.ANTHROPIC:
-            return web.Response(status=anthropic.status(failure), body=anthropic.error(failure), headers=headers)
-        case errors.Family.OPENAI:
-            return web.Response(status=openai_replies.status(failure), body=openai_replies.error(failure), headers=headers)
-        case errors.Family.OLLAMA:
-            return web.Response(status=failure.status, body=ollama_replies.error(failure.message), headers=headers)
+    told = refusals.refusal(path, error)
+    return web.Response(status=told.status, body=told.body, headers=told.headers)
 
 
 def _browser_rules(service: Service, request: web.Request) -> web.Response | None:
     """Host check, origin check and preflight."""
-    if service.config.loopback and not cors.host_is_local(request.headers.get("Host", "")):
-        return web.Response(status=403)
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return None
-    if not service.origins.allows(origin) and not _same_origin(request, origin):
-        return web.Response(status=403)
-    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-        allowed = {"Access-Control-Allow-Methods": cors.ALLOWED_METHODS, "Access-Control-Allow-Headers": cors.ALLOWED_HEADERS}
-        return web.Response(status=204, headers=allowed | {"Access-Control-Max-Age": "43200"})
-    return None
-
-
-def _same_origin(request: web.Request, origin: str) -> bool:
-    return origin.partition("://")[2] == request.headers.get("Host")
+    answer = cors.answer(request.method, request.headers, service.origins, loopback=service.config.loopback)
+    return None if answer is None else web.Response(status=answer.status, headers=answer.headers)
 
 
 def _check_key(service: Service, request: web.Request) -> None:
@@ -105,8 +85,10 @@ def _check_key(service: Service, request: web.Request) -> None:
     key = auth.presented_key(request.headers)
     if key is None:
         raise errors.Unauthorized("an API key is needed: send it as 'Authorization: Bearer KEY'")
-    if not service.keys.knows(key):
+    known = service.keys.find(key)
+    if known is None:
         raise errors.Unauthorized("the API key is not known here")
+    request[ACCOUNT] = service.accounts.of(known)
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
@@ -127,9 +109,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     headers["X-Vllama-Load"] = service.load().header()
     origin = request.headers.get("Origin")
     if origin is not None and response.status != 403:
-        headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Expose-Headers"] = cors.EXPOSED_HEADERS
-        headers["Vary"] = "Origin"
+        headers.update(cors.reply_headers(origin))
     if service.drain.phase is not Phase.SERVING:
         response.force_close()
         headers["Connection"] = "close"  # aiohttp wrote its own choice before this hook
@@ -140,6 +120,9 @@ def _log(request: web.Request, status: int, seconds: float) -> None:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
     request.app[SERVICE].metrics.request(route, status, seconds)
+    account = request.get(ACCOUNT)
+    if account is not None:
+        account.requests[status] += 1
     level = logging.DEBUG if request.path in PROBES and status < 400 else logging.INFO
     if access.isEnabledFor(level):
         model = request.get(MODEL)
@@ -150,5 +133,6 @@ def _log(request: web.Request, status: int, seconds: float) -> None:
             "seconds": round(seconds, 4),
             "client": request.remote,
             "model": model,
+            "key": None if account is None else account.name,
         }
         access.log(level, "%s %s %d", request.method, route, status, extra=extra)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import uvloop
 from aiohttp import web
 
 from vllama_agent import logs
 from vllama_agent.drain import Drain
-from vllama_agent.engines.base import Engine
-from vllama_agent.pool import Store
+from vllama_agent.engines import process
+from vllama_agent.pool import MakeEngine, Pool, Store, Surroundings
+from vllama_agent.server import reloading
 from vllama_agent.server.app import make_service, running
 from vllama_agent.store.sources import Sources
 from vllama_core.config import AgentConfig
@@ -25,23 +27,47 @@ TERMINAL_SECONDS = 5.0
 """Seconds that answers may take after Ctrl-C: somebody is waiting for the prompt."""
 
 
-def run(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine], sources: Sources | None = None) -> int:
+def run(
+    config: AgentConfig,
+    *,
+    store: Store,
+    make_engine: MakeEngine,
+    sources: Sources | None = None,
+    surroundings: Surroundings | None = None,
+) -> int:
     """Serve any store by any engine, on uvloop and with logs set up; the exit status. Errors as `serve`."""
     logs.configure(config.log_format, config.log_level)
-    return uvloop.run(serve(config, store=store, make_engine=make_engine, sources=sources))
+    process.yield_to_children()
+    # Nearly everything that is here by now was imported and stays. Walking it takes a collection 9 ms, in which every stream stands still.
+    gc.collect()
+    gc.freeze()
+    return uvloop.run(serve(config, store=store, make_engine=make_engine, sources=sources, surroundings=surroundings))
 
 
-async def serve(config: AgentConfig, *, store: Store, make_engine: Callable[[Any], Engine], sources: Sources | None = None) -> int:
-    """As `run`, in a loop that is there.
+async def serve(
+    config: AgentConfig,
+    *,
+    store: Store,
+    make_engine: MakeEngine,
+    sources: Sources | None = None,
+    surroundings: Surroundings | None = None,
+    pool: Pool | None = None,
+) -> int:
+    """As `run`, in a loop that is there. See `make_service` for what the parameters are.
 
-    :raises ConfigError: the address is taken, the keys cannot be read, or the network would find an open server.
+    :raises ConfigError: the address is taken, the keys or the certificate cannot be read, or the network would find an open server.
     :raises ModelNotFound: a model to pin is not there.
     """
-    service = make_service(config, store=store, make_engine=make_engine, sources=sources)
-    signals = _signals(service.drain)
-    async with running(service, host=config.host, port=config.port) as (runner, site):
+    service = make_service(config, store=store, make_engine=make_engine, sources=sources, surroundings=surroundings, pool=pool)
+    signals = _Signals(service.drain)
+    async with (
+        signals.during_the_start(),
+        running(service, host=config.host, port=config.port) as (runner, site),
+        reloading.followed(service),
+    ):
+        signals.up()
         for address in runner.addresses:
-            log.info("listening on http://%s:%d", *address[:2])
+            log.info("listening on %s://%s:%d", service.scheme, *address[:2])
         first = await signals.get()
         await _leave(config, service.drain, site, runner, first)
     log.info("stopped")
@@ -67,20 +93,42 @@ async def _leave(config: AgentConfig, drain: Drain, site: web.TCPSite, runner: w
         tasks.create_task(drain.finish(delay=0.0 if terminal else config.drain_delay, seconds=seconds, refuse=refuse), name="drain")
 
 
-def _signals(drain: Drain) -> asyncio.Queue[signal.Signals]:
-    """The first signal begins the end, any further one hurries it."""
-    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    count = 0
+class _Signals:
+    """One before the server is up ends its start, which may wait for somebody's answer; else the first begins the end, and any further
+    one hurries it."""
 
-    def note(number: signal.Signals) -> None:
-        nonlocal count
-        count += 1
-        if count > 1:
-            drain.hurry()
+    def __init__(self, drain: Drain) -> None:
+        self._drain = drain
+        self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._starting: asyncio.Task[object] | None = None
+        self._count = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._note, number)
+
+    @asynccontextmanager
+    async def during_the_start(self) -> AsyncIterator[None]:
+        """Until `up`, a signal ends what is inside."""
+        self._starting = asyncio.current_task()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._starting is None or not self._count:
+                raise
+
+    def up(self) -> None:
+        """The start is over."""
+        self._starting = None
+
+    async def get(self) -> signal.Signals:
+        """The first."""
+        return await self._received.get()
+
+    def _note(self, number: signal.Signals) -> None:
+        self._count += 1
+        if self._starting is not None:
+            log.info("%s: the start is given up", number.name)
+            self._starting.cancel()
+        elif self._count > 1:
+            self._drain.hurry()
         else:
-            received.put_nowait(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, note, number)
-    return received
+            self._received.put_nowait(number)

@@ -13,7 +13,7 @@ from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.service import Service
 from vllama_agent.store import create
-from vllama_agent.store.manifests import Manifest
+from vllama_agent.store.manifest import Manifest
 from vllama_core import human
 from vllama_core.errors import Forbidden, InvalidRequest, ModelNotFound
 from vllama_core.modelref import ModelName
@@ -47,10 +47,12 @@ async def delete(request: web.Request) -> web.Response:
     check_writable(service)
     asked = manage.delete(await answers.body_of(request))
     artifact, name = service.pool.find(asked), parsed(asked)
-    if service.library.layers.path_of(name) is None:
+    if not service.library.layers.paths_of(name):
+        given = service.pool.find(asked)  # which finds nothing where another deletion was quicker
         raise InvalidRequest(
-            f"{artifact.name} is the file {artifact.files[0]}, which `serve --model` was given; remove the file itself", field="model"
+            f"{given.name} is the file {given.place}, which `serve --model` was given; remove the file itself", field="model"
         )
+    service.library.own(name)  # before anything is unloaded
     with service.drain.working():
         await service.pool.forget(artifact)
         deleted = await asyncio.to_thread(service.library.delete, name)
@@ -65,23 +67,21 @@ def check_name(service: Service, name: ModelName) -> None:
 
     :raises InvalidRequest: it belongs to a file that `serve --model` was given.
     """
-    taken = _found(service, name.display) if service.library.layers.path_of(name) is None else None
+    taken = None if service.library.layers.paths_of(name) else _found(service, name.display)
     if taken is not None:
-        raise InvalidRequest(
-            f"{taken.name} is the name of {taken.files[0]}, which `serve --model` was given; choose another", field="model"
-        )
+        raise InvalidRequest(f"{taken.name} is the name of {taken.place}, which `serve --model` was given; choose another", field="model")
 
 
 async def manifest_of(service: Service, asked: str, *, name: ModelName) -> Manifest:
-    """What an existing model is, under another name.
+    """What an existing model is, under another name; in the form that is served.
 
     :raises ModelNotFound: there is none.
     """
     artifact = service.pool.find(asked)
-    stored = await asyncio.to_thread(service.library.layers.manifest, parsed(asked))
+    stored = await asyncio.to_thread(service.library.layers.manifest, parsed(asked), artifact.form)
     if stored is not None:
         return create.renamed(stored, name)
-    return await asyncio.to_thread(create.manifest_of, name, artifact.files, license_texts=artifact.license)
+    return await asyncio.to_thread(create.manifest_of, name, artifact.files, form=artifact.form, license_texts=artifact.license)
 
 
 async def publish(service: Service, manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from vllama_agent.apis import clock, defaults, fields, ollama, ollama_replies, show
-from vllama_agent.engines.base import Engine, Generation, TokenLogprob, wider_window
+from vllama_agent.apis import clock, defaults, fields, manage, ollama, ollama_replies, parts, show
+from vllama_agent.engines.base import Delta, Engine, Generation, TokenLogprob, wider_window
 from vllama_agent.pool import Artifact
 from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
 from vllama_agent.server.sender import Sender
 from vllama_agent.server.service import Service
 from vllama_core.errors import ModelNotFound, RequestCancelled
+from vllama_core.modelref import runs_at_ollama
+
+log = logging.getLogger(__name__)
 
 
 def json_response(value: Any) -> web.Response:
@@ -29,7 +33,7 @@ async def generate(request: web.Request) -> web.StreamResponse:
     """POST /api/generate."""
     started = time.perf_counter()
     body = await answers.body_of(request)
-    artifact = request.app[SERVICE].pool.find(ollama.generate_model(body))
+    artifact = await answers.model_of(request.app[SERVICE], ollama.generate_model(body), fetch=bool(body.get("prompt")))
     return await _Answer(request, ollama.generate(body, defaults.of(artifact)), artifact, started, verb="generate").make()
 
 
@@ -37,7 +41,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     """POST /api/chat."""
     started = time.perf_counter()
     body = await answers.body_of(request)
-    artifact = request.app[SERVICE].pool.find(ollama.required_model(body))
+    artifact = await answers.model_of(request.app[SERVICE], ollama.required_model(body), fetch=bool(body.get("messages")))
     return await _Answer(request, ollama.chat(body, defaults.of(artifact)), artifact, started, verb="chat").make()
 
 
@@ -53,6 +57,7 @@ class _Answer:
         self._verb = verb
         self._reply = ollama_replies.Reply(call.model, chat=verb == "chat")
         self._load_seconds = 0.0
+        self._calls = 0
         self._headers: dict[str, str] = {}
         self._sender: Sender | None = None
 
@@ -61,9 +66,12 @@ class _Answer:
         if self._call.request is None and self._call.keep_alive == 0:
             self._service.pool.unload(artifact)
             return self._whole(self._reply.idle("unload"))
-        ollama.require(answers.capabilities(artifact), self._call, verb=self._verb)
+        ollama.require(answers.capabilities(self._service, artifact), self._call, verb=self._verb)
         try:
-            async with answers.engine_for(self._service, self._request, artifact, keep_alive=self._call.keep_alive) as engine:
+            call = self._call
+            async with answers.engine_for(
+                self._service, self._request, artifact, keep_alive=call.keep_alive, num_ctx=call.num_ctx
+            ) as engine:
                 self._load_seconds = time.perf_counter() - self._started
                 return await self._with(engine, artifact)
         except Exception as error:
@@ -79,14 +87,16 @@ class _Answer:
         call = self._call
         facts = engine.facts
         if facts is not None:
-            ollama.require(facts.capabilities, call, verb=self._verb)
+            ollama.require(answers.capabilities(self._service, self._artifact, facts), call, verb=self._verb)
         ignored = call.ignored
         if call.request is None:
             return self._whole(self._reply.idle("load"))
-        if facts is not None and wider_window(call.request, facts.context_length):
-            ignored = (*ignored, "num_ctx")
+        if facts is not None:
+            wider = {"num_ctx"} if wider_window(call.request, facts.context_length) else set()
+            ignored = (*ignored, *sorted(wider | (call.asked & facts.ignores)))
         if ignored:
-            self._headers["X-Vllama-Ignored"] = ", ".join(ignored)
+            self._headers["X-Vllama-Ignored"] = named = ", ".join(ignored)
+            log.debug("options were not honoured", extra={"model": artifact.name, "options": named})  # some clients send them each time
         if call.render_only:
             prompt = call.request.prompt
             return self._whole(self._reply.rendered(await engine.render(call.request) if prompt is None else prompt))
@@ -102,31 +112,56 @@ class _Answer:
         timeout = self._service.config.write_timeout
         self._sender = sender = Sender(self._request, ollama_replies.NDJSON, self._headers, write_timeout=timeout)
         piece, context = self._reply.piece, list(generation.prompt_tokens) if self._call.gives_context else None
+        split = self._split(generation)
         async for delta in generation:
             watch.saw(delta)
             if context is not None:
                 context += delta.token_ids
-            data = piece(delta.text, delta.logprobs) if delta.text or delta.logprobs else b""
+            if split is not None:
+                data = self._lines(split, delta)
+            else:
+                data = piece(delta.text, delta.logprobs) if delta.text or delta.logprobs else b""
             if delta.finish is not None and delta.usage is not None:
                 data += self._reply.final(delta.finish, self._metrics(delta.usage), context=context)
             if data:
                 await sender.send(data)
         return sender.response
 
+    def _split(self, generation: Generation) -> parts.Parts | None:
+        return parts.of(self._call.request, generation.reading) if self._call.request is not None else None
+
+    def _lines(self, split: parts.Parts, delta: Delta) -> bytes:
+        """A line for each thing that became certain; log-probabilities go with the first."""
+        lines = []
+        for event in split.split(delta):
+            lines.append(self._reply.part(event, self._calls, split.logprobs()))
+            self._calls += isinstance(event, parts.Call)
+        if delta.finish is not None and (rest := split.logprobs()):
+            lines.append(self._reply.piece("", rest))
+        return b"".join(lines)
+
     async def _joined(self, generation: Generation, watch: answers.Watch) -> web.StreamResponse:
-        texts: list[str] = []
+        whole, split = parts.Whole(), self._split(generation)
         logprobs: list[TokenLogprob] = []
         context = list(generation.prompt_tokens) if self._call.gives_context else None
         body = b""
         async for delta in generation:
             watch.saw(delta)
-            texts.append(delta.text)
+            whole.add(split.split(delta) if split is not None else [parts.Text(delta.text)])
             logprobs += delta.logprobs or ()
             if context is not None:
                 context += delta.token_ids
             if delta.finish is not None and delta.usage is not None:
                 metrics = self._metrics(delta.usage)
-                body = self._reply.final(delta.finish, metrics, text="".join(texts), context=context, logprobs=logprobs)
+                body = self._reply.final(
+                    delta.finish,
+                    metrics,
+                    text=whole.text,
+                    thought=whole.thought,
+                    calls=whole.calls,
+                    context=context,
+                    logprobs=logprobs,
+                )
         return self._whole(body.rstrip(b"\n"))
 
     def _metrics(self, usage: Any) -> dict[str, int]:
@@ -137,40 +172,49 @@ class _Answer:
 async def tags(request: web.Request) -> web.Response:
     """GET /api/tags."""
     # in a thread: the first look at a store of many models reads their headers, for seconds
-    artifacts = await asyncio.to_thread(request.app[SERVICE].pool.models)
-    return json_response({"models": [_entry(artifact) | _tag_extras(artifact) for artifact in artifacts]})
+    pool = request.app[SERVICE].pool
+    artifacts = await asyncio.to_thread(pool.models)
+    entries = (_entry(artifact) | _tag_extras(artifact, pool.settings_of(artifact).chat_family) for artifact in artifacts)
+    return json_response({"models": list(entries)})
 
 
 def _entry(artifact: Artifact) -> dict[str, Any]:
     return {"name": artifact.name, "model": artifact.name}
 
 
-def _tag_extras(artifact: Artifact) -> dict[str, Any]:
+def _tag_extras(artifact: Artifact, family: str | None) -> dict[str, Any]:
     return {
         "modified_at": clock.local_text(artifact.modified_at),
         "size": artifact.size,
         "digest": artifact.digest,
         "details": artifact.details(),
-        "capabilities": show.capabilities(artifact.brief.metadata),
+        "capabilities": show.capabilities(artifact.brief.metadata, artifact.template, family),
     }
 
 
 async def ps(request: web.Request) -> web.Response:
     """GET /api/ps."""
     service = request.app[SERVICE]
-    return json_response({"models": [_loaded(service, resident) for resident in service.pool.residents()]})
+    loading = [{"name": resident.artifact.name, "progress": resident.told} for resident in service.pool.loading()]
+    told = {"loading": loading} if loading else {}
+    return json_response({"models": [_loaded(service, resident) for resident in service.pool.present()]} | told)
 
 
 def _loaded(service: Service, resident: Any) -> dict[str, Any]:
     artifact, facts = resident.artifact, resident.engine.facts
-    return _entry(artifact) | {
-        "size": facts.memory_bytes if facts else artifact.size,
-        "digest": artifact.digest,
-        "details": artifact.details(),
-        "expires_at": clock.local_text(clock.expiry(service.pool.seconds_left(resident))),
-        "size_vram": facts.vram_bytes if facts else 0,
-        "context_length": facts.context_length if facts else 0,
-    }
+    problem = {"problem": facts.misplaced} if facts and facts.misplaced else {}
+    return (
+        _entry(artifact)
+        | problem
+        | {
+            "size": facts.memory_bytes if facts else artifact.size,
+            "digest": artifact.digest,
+            "details": artifact.details(),
+            "expires_at": clock.local_text(clock.expiry(service.pool.seconds_left(resident))),
+            "size_vram": facts.vram_bytes if facts else 0,
+            "context_length": facts.context_length if facts else 0,
+        }
+    )
 
 
 async def show_model(request: web.Request) -> web.Response:
@@ -178,18 +222,22 @@ async def show_model(request: web.Request) -> web.Response:
     body = await answers.body_of(request)
     pool = request.app[SERVICE].pool
     asked, verbose = ollama.required_model(body), fields.flag(body, "verbose", False)
+    changes = manage.preview(body)
     try:
         artifact = pool.find(asked)
     except ModelNotFound as error:
-        raise ModelNotFound(show.short_name(asked), str(error).partition("not found: ")[2]) from None
+        hint = answers.CLOUD if runs_at_ollama(asked) else str(error).partition("not found: ")[2]
+        raise ModelNotFound(show.short_name(asked), hint) from None
     resident = pool.resident_of(artifact)
     loaded = resident.engine.facts if resident is not None else None
-    capabilities = sorted(loaded.capabilities) if loaded is not None else show.capabilities(artifact.brief.metadata)
+    shown = show.previewed(artifact, changes)
+    guess = show.capabilities(artifact.brief.metadata, artifact.template, pool.settings_of(artifact).chat_family)
+    capabilities = sorted(answers.capabilities(request.app[SERVICE], artifact, loaded)) if loaded is not None else guess
     if verbose:
         # in a thread: it reads every array, and a vocabulary of 262,144 entries would hold up all running answers
-        info = await asyncio.to_thread(show.show_object, artifact, verbose=True, capabilities=capabilities)
+        info = await asyncio.to_thread(show.show_object, shown, verbose=True, capabilities=capabilities)
     else:
-        info = show.show_object(artifact, verbose=False, capabilities=capabilities)
+        info = show.show_object(shown, verbose=False, capabilities=capabilities)
     if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):
         info["model_info"]["general.basename"] = asked
     return json_response(info)

@@ -10,9 +10,9 @@ from dataclasses import replace
 import orjson
 from aiohttp import web
 
-from vllama_agent.apis import defaults, openai, openai_replies
+from vllama_agent.apis import defaults, fields, openai, openai_replies, parts
 from vllama_agent.apis.openai_replies import Choice
-from vllama_agent.engines.base import Delta, Engine, GenerateRequest
+from vllama_agent.engines.base import Delta, Engine, GenerateRequest, Generation
 from vllama_agent.pool import Artifact
 from vllama_agent.server import answers
 from vllama_agent.server.gate import SERVICE
@@ -27,7 +27,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     """POST /v1/chat/completions."""
     started = time.perf_counter()
     body = await answers.body_of(request)
-    artifact = request.app[SERVICE].pool.find(openai.required_model(body))
+    artifact = await answers.model_of(request.app[SERVICE], fields.required(body, "model"))
     return await _Answer(request, openai.chat(body, defaults.of(artifact)), artifact, started, chat=True).make()
 
 
@@ -35,7 +35,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
     """POST /v1/completions."""
     started = time.perf_counter()
     body = await answers.body_of(request)
-    artifact = request.app[SERVICE].pool.find(openai.required_model(body))
+    artifact = await answers.model_of(request.app[SERVICE], fields.required(body, "model"))
     return await _Answer(request, openai.completions(body, defaults.of(artifact)), artifact, started, chat=False).make()
 
 
@@ -55,11 +55,12 @@ class _Answer:
         self._model = artifact.name
 
     async def make(self) -> web.StreamResponse:
-        openai.require(answers.capabilities(self._artifact), self._call)
+        openai.require(answers.capabilities(self._service, self._artifact), self._call.model, self._call.requests)
         try:
             async with answers.engine_for(self._service, self._request, self._artifact, answers=len(self._wanted)) as engine:
                 if engine.facts is not None:
-                    openai.require(engine.facts.capabilities, self._call)
+                    able = answers.capabilities(self._service, self._artifact, engine.facts)
+                    openai.require(able, self._call.model, self._call.requests)
                 return await (self._streamed(engine) if self._call.stream else self._joined(engine))
         except* Exception as group:
             error = first_of(group)
@@ -79,11 +80,13 @@ class _Answer:
             choice = self._choices[index]
             async with engine.generate(self._wanted[index][1]) as generation:
                 watch = answers.Watch(self._service, self._model, self._started)
+                whole, split = parts.Whole(), self._split(index, generation)
                 async for delta in generation:
                     watch.saw(delta)
-                    choice.text.append(delta.text)
+                    whole.add(split.split(delta) if split is not None else [parts.Text(delta.text)])
                     choice.logprobs += delta.logprobs or ()
                     choice.finish, choice.usage = delta.finish, delta.usage
+                choice.text, choice.thought, choice.calls = [whole.text], [whole.thought], whole.calls
 
         async with asyncio.TaskGroup() as tasks:
             for index in range(len(self._wanted)):
@@ -105,9 +108,10 @@ class _Answer:
     async def _stream_one(self, engine: Engine, sender: Sender) -> None:
         async with engine.generate(self._wanted[0][1]) as generation:
             watch = answers.Watch(self._service, self._model, self._started)
+            split = self._split(0, generation)
             async for delta in generation:
                 watch.saw(delta)
-                data = self._frames(0, delta)
+                data = self._frames(0, delta, split)
                 if data:
                     await sender.send(data)
 
@@ -118,9 +122,10 @@ class _Answer:
         async def relay(index: int) -> None:
             async with engine.generate(self._wanted[index][1]) as generation:
                 watch = answers.Watch(self._service, self._model, self._started)
+                split = self._split(index, generation)
                 async for delta in generation:
                     watch.saw(delta)
-                    await backlog.put(self._frames(index, delta))
+                    await backlog.put(self._frames(index, delta, split))
 
         async def write() -> None:
             while True:
@@ -137,16 +142,23 @@ class _Answer:
             await backlog.join()
             writer.cancel()
 
-    def _frames(self, index: int, delta: Delta) -> bytes:
+    def _split(self, index: int, generation: Generation) -> parts.Parts | None:
+        return parts.of(self._wanted[index][1], generation.reading)
+
+    def _frames(self, index: int, delta: Delta, split: parts.Parts | None) -> bytes:
         choice = self._choices[index]
         data = b""
-        if delta.logprobs:
+        if split is not None:
+            data = b"".join(self._reply.part(index, choice, event, split.logprobs()) for event in split.split(delta))
+            if delta.finish is not None and (rest := split.logprobs()):
+                data += self._reply.piece_with_logprobs(index, choice, "", rest)
+        elif delta.logprobs:
             data = self._reply.piece_with_logprobs(index, choice, delta.text, delta.logprobs)
         elif delta.text:
             data = self._reply.piece(index, delta.text)
         if delta.finish is not None:
             choice.finish, choice.usage = delta.finish, delta.usage
-            data += self._reply.finish(index, delta.finish)
+            data += self._reply.finish(index, delta.finish, called=bool(choice.calls))
         return data
 
 

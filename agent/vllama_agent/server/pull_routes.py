@@ -5,6 +5,8 @@ https://github.com/ollama/ollama/blob/main/docs/api.md#pull-a-model
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from vllama_agent.apis import fields, ollama
@@ -14,7 +16,7 @@ from vllama_agent.server.service import Service
 from vllama_agent.store import pull as pulling
 from vllama_agent.store.events import OnEvent, Progress, Status
 from vllama_core.errors import InvalidRequest, ModelNotFound
-from vllama_core.modelref import ModelRef
+from vllama_core.modelref import ModelRef, runs_at_ollama
 
 
 async def pull(request: web.Request) -> web.StreamResponse:
@@ -24,6 +26,8 @@ async def pull(request: web.Request) -> web.StreamResponse:
     asked, insecure = ollama.required_model(body), fields.flag(body, "insecure", False)
     stream = fields.flag(body, "stream", True)
     ref = ModelRef.parse(asked)
+    if runs_at_ollama(asked):
+        raise ModelNotFound(asked, answers.CLOUD)
     if ref.name is None:
         raise InvalidRequest("invalid model name", field="model")  # paths are never taken from the network
     if service.config.managed and _is_here(service, asked):
@@ -31,14 +35,16 @@ async def pull(request: web.Request) -> web.StreamResponse:
     manage_routes.check_writable(service)
     manage_routes.check_name(service, ref.name)
 
-    async def work(tell: OnEvent) -> None:
-        if service.sources is None:
-            raise ModelNotFound(asked, "it is not here, and this server fetches no models")
-        name = await pulling.pull(service.sources, asked, on_event=tell, insecure=insecure)
-        service.pool.renew(service.pool.store.find(name.display))
-
     with service.drain.working():
-        return await progress.respond(request, work, stream=stream)
+        return await progress.respond(request, lambda tell: fetch(service, asked, tell, insecure=insecure), stream=stream)
+
+
+async def fetch(service: Service, asked: str, tell: OnEvent, *, insecure: bool = False) -> None:
+    """Bring a model, and give it its name. Errors as `pull.pull`."""
+    if service.sources is None:
+        raise ModelNotFound(asked, "it is not here, and this server fetches no models")
+    publish = partial(manage_routes.publish, service)
+    await pulling.pull(service.sources, asked, on_event=tell, insecure=insecure, publish=publish)
 
 
 def _is_here(service: Service, asked: str) -> bool:

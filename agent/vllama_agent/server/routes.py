@@ -12,15 +12,23 @@ from aiohttp import web
 
 from vllama_agent.apis.errors import NotHere
 from vllama_agent.openapi.document import NDJSON, SSE, Operation, document
-from vllama_agent.server import blob_routes, create_routes, manage_routes, ollama_routes, openai_routes, probes, pull_routes
+from vllama_agent.server import (
+    anthropic_routes,
+    blob_routes,
+    create_routes,
+    manage_routes,
+    ollama_routes,
+    openai_routes,
+    probes,
+    pull_routes,
+    responses_routes,
+    token_routes,
+)
 from vllama_agent.server.gate import SERVICE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LATER = {
-    "POST": (
-        "/api/embed /api/embeddings "
-        "/v1/embeddings /v1/responses /v1/messages /v1/messages/count_tokens /v1/rerank /v1/audio/transcriptions /tokenize /detokenize"
-    ),
+    "POST": ("/api/embed /api/embeddings /v1/embeddings /v1/rerank /v1/audio/transcriptions"),
 }
 NEVER = {
     "POST": "/api/push /api/me /api/signout /api/experimental/web_search /api/experimental/web_fetch",
@@ -94,6 +102,18 @@ ROUTES: tuple[Route, ...] = (
          body="ChatCompletionRequest", reply="ChatCompletion", chunk=(SSE, "ChatCompletionChunk"), finds=True),
     _row("POST", "/v1/completions", openai_routes.completions, "Continue a prompt",
          body="CompletionRequest", reply="Completion", chunk=(SSE, "CompletionChunk"), finds=True),
+    _row("POST", "/v1/responses", responses_routes.create, "Answer a chat",
+         body="ResponseRequest", reply="Response", chunk=(SSE, "ResponseEvent"), finds=True),
+    _row("GET", "/v1/responses/{id}", responses_routes.show, "A response that is kept", reply="Response", finds=True),
+    _row("DELETE", "/v1/responses/{id}", responses_routes.delete, "Forget a response", reply="DeletedResponse", finds=True),
+    _row("POST", "/v1/messages", anthropic_routes.messages, "Answer a chat",
+         body="MessagesRequest", reply="MessagesReply", chunk=(SSE, "MessagesEvent"), finds=True),
+    _row("POST", "/v1/messages/count_tokens", anthropic_routes.count_tokens, "Count the tokens of a chat's prompt",
+         body="CountTokensRequest", reply="TokenCount", finds=True),
+    _row("POST", "/tokenize", token_routes.tokenize, "Cut a text or a chat's prompt into tokens",
+         body="TokenizeRequest", reply="TokenizeReply", finds=True),
+    _row("POST", "/detokenize", token_routes.detokenize, "The text of tokens",
+         body="DetokenizeRequest", reply="DetokenizeReply", finds=True),
     _row("GET", "/livez", probes.livez, "Does the process answer?", probe=True),
     _row("GET", "/readyz", probes.readyz, "May requests be sent?", probe=True),
     _row("GET", "/startupz", probes.startupz, "Is the first load over?", probe=True),

@@ -18,6 +18,7 @@ class Sender:
     """One streamed response.
 
     :param write_timeout: seconds a reader may accept no byte.
+    :ivar last_sent: when something was sent, of the loop's clock.
     """
 
     def __init__(self, request: web.Request, content_type: str, headers: Mapping[str, str], *, write_timeout: float) -> None:
@@ -28,6 +29,8 @@ class Sender:
         self._writer: AbstractStreamWriter | None = None
         self._transport: asyncio.Transport | None = None
         self._chunked = False
+        self._loop = asyncio.get_running_loop()
+        self.last_sent = self._loop.time()
 
     @property
     def started(self) -> bool:
@@ -40,6 +43,7 @@ class Sender:
         :raises RequestCancelled: the reader is gone, or takes nothing any more.
         """
         transport = self._transport
+        self.last_sent = self._loop.time()
         if transport is None:
             await self._start(data)
         elif transport.is_closing():
@@ -51,10 +55,10 @@ class Sender:
                 await self._wait_for_reader(transport)
 
     async def _start(self, data: bytes) -> None:
-        writer = await self.response.prepare(self._request)
-        if writer is None or self._request.transport is None:
-            raise RequestCancelled
         try:
+            writer = await self.response.prepare(self._request)
+            if writer is None or self._request.transport is None:
+                raise RequestCancelled
             await self.response.write(data)
         except ConnectionError:
             raise RequestCancelled from None

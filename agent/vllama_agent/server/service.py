@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
+from vllama_agent.accounts import Account, Accounts
 from vllama_agent.auth import KeyFile
 from vllama_agent.cors import Origins
 from vllama_agent.drain import Drain, Phase
@@ -14,6 +15,9 @@ from vllama_agent.engines.base import EngineStats
 from vllama_agent.limits import Admission
 from vllama_agent.metrics import Metrics
 from vllama_agent.pool import Pool
+from vllama_agent.server.first_use import FirstUse
+from vllama_agent.server.kept_responses import KeptResponses
+from vllama_agent.server.tls import Certificate
 from vllama_agent.store.library import Library
 from vllama_agent.store.sources import Sources
 from vllama_core.config import AgentConfig
@@ -57,17 +61,36 @@ class Service:
     library: Library
     sources: Sources | None
     """Where models are fetched from; None = nowhere."""
+    certificate: Certificate | None = None
+    """None = plain HTTP."""
+    responses: KeptResponses = field(init=False)
+    first_use: FirstUse | None = None
+    """Fetches the model of a name that is used for the first time; None = that is a 404."""
+    accounts: Accounts = field(default_factory=Accounts)
     version: str = field(default_factory=own_version)
     metrics: Metrics = field(init=False)
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self)
+        self.responses = KeptResponses(self.config.responses_kept)
 
     def engine_stats(self) -> Iterator[tuple[str, EngineStats]]:
         """Name and numbers of each loaded model."""
         for resident in self.pool.residents():
             yield resident.artifact.name, resident.engine.stats()
+
+    def memory(self) -> tuple[int, int | None]:
+        """Bytes that loaded models take, and may take together; None = no bound."""
+        return self.pool.memory_taken(), self.pool.budget.bytes
+
+    def loads(self) -> Mapping[str, int]:
+        """How often each model was loaded."""
+        return self.pool.loads()
+
+    def key_accounts(self) -> Iterable[Account]:
+        """What each name in the file of keys uses."""
+        return self.accounts
 
     def load(self) -> Load:
         """The signals, of all models together."""
@@ -79,6 +102,18 @@ class Service:
             tokens_per_second=sum(s.tokens_per_second for s in stats),
         )
 
+    @property
+    def scheme(self) -> str:
+        """Of this server's addresses."""
+        return "http" if self.certificate is None else "https"
+
     def unready(self) -> str | None:
         """Why no request should be sent here; None = it should."""
-        return "the server is shutting down" if self.drain.phase is not Phase.SERVING else self.pool.unready()
+        if self.drain.phase is not Phase.SERVING:
+            return "the server is shutting down"
+        return self.pool.unready() or self._misplaced()
+
+    def _misplaced(self) -> str | None:
+        """What runs elsewhere than it was to run: it would answer, but many times slower than whoever sends requests here expects."""
+        loaded = ((resident.artifact.name, resident.engine.facts) for resident in self.pool.residents())
+        return next((f"{name} {facts.misplaced}" for name, facts in loaded if facts is not None and facts.misplaced), None)
