@@ -6,7 +6,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from vllama_agent.commands import answer
 from vllama_core.errors import ConfigError, VllamaError
 
 COMMANDS = {
@@ -24,12 +26,20 @@ COMMANDS = {
     "du": "tell how much disk each model takes",
     "verify": "read the models' files and check every byte",
     "gc": "remove files that no model needs",
+    "doctor": "tell what this machine has, and what to do about each problem",
+    "plan": "tell whether a model fits into memory, and what would",
     "engines": "tell which engines and converters are here, or install one",
+    "config": "check a vllama.yaml",
+    "connect": "let programs that send no key use a server that asks for one",
+    "service": "run the server whenever you are logged in (launchd, systemd)",
+    "cluster": "serve models in a Kubernetes cluster",
     "version": "print the versions of this command and of the server",
 }
 MODULES = {"import": "import_", "gc": "gc_"}
 """Verbs that are words of Python, or modules of its standard library."""
 ALIASES = {"start": "serve", "ls": "list", "-v": "version", "--version": "version"}
+ELSEWHERE = ("cluster",)
+"""Verbs of another package: it says by an entry point of the group `vllama.commands` which module they are."""
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
@@ -52,15 +62,27 @@ def usage() -> str:
     return "\n".join(["usage: vllama COMMAND ...", "", *lines, "", "`vllama COMMAND --help` tells more about one.", ""])
 
 
+def _command(verb: str) -> Any:
+    """The module of a verb."""
+    if verb not in ELSEWHERE:
+        return importlib.import_module(f"vllama_agent.commands.{MODULES.get(verb, verb)}")
+    from importlib import metadata
+
+    found = next(iter(metadata.entry_points(group="vllama.commands", name=verb)), None)
+    if found is None:
+        raise ConfigError(f"`vllama {verb}` is not installed; install vllama-serve anew, with the extra [operator]")
+    return found.load()
+
+
 def _run(verb: str, words: list[str]) -> int:
-    command = importlib.import_module(f"vllama_agent.commands.{MODULES.get(verb, verb)}")
-    parsed = command.parser(f"vllama {verb}").parse_args(words)
     try:
+        command = _command(verb)
+        parsed = command.parser(f"vllama {verb}").parse_args(words)
         status: int = command.run(parsed)
         sys.stdout.flush()
         return status
     except VllamaError as error:
-        print(f"vllama: {error}", file=sys.stderr)
+        print(f"vllama: {answer.safe(str(error))}", file=sys.stderr)  # a server's words, too, must not steer the terminal
         return WRONG_USE if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")
@@ -34,6 +35,38 @@ class Origins:
     def allows(self, origin: str) -> bool:
         """Whether a request with this `Origin` may be answered."""
         return self._pattern.fullmatch(origin) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply without a body, instead of what was asked for."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def answer(method: str, headers: Mapping[str, str], origins: Origins, *, loopback: bool) -> Answer | None:
+    """What a request gets for the `Host` and `Origin` that it names; None: it may go on.
+
+    :param headers: of the request, looked up without case.
+    :param loopback: the server is there for this machine alone.
+    """
+    if loopback and not host_is_local(headers.get("Host", "")):
+        return Answer(403)
+    origin = headers.get("Origin")
+    if origin is None:
+        return None
+    if not origins.allows(origin) and origin.partition("://")[2] != headers.get("Host"):
+        return Answer(403)
+    if method == "OPTIONS" and "Access-Control-Request-Method" in headers:
+        allowed = {"Access-Control-Allow-Methods": ALLOWED_METHODS, "Access-Control-Allow-Headers": ALLOWED_HEADERS}
+        return Answer(204, allowed | {"Access-Control-Max-Age": "43200"})
+    return None
+
+
+def reply_headers(origin: str) -> dict[str, str]:
+    """With which a browser lets the page of an allowed origin read the reply."""
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED_HEADERS, "Vary": "Origin"}
 
 
 def host_is_local(host: str) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vllama_agent.store.events import Event, OnEvent, Progress
 from vllama_core import human
 from vllama_core.errors import ModelNotFound, VllamaError
+from vllama_core.model_form import Form
+from vllama_core.progress import Failure, Meter
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ FIRST_RETRY, LAST_RETRY = 2.0, 60.0
 """Seconds between attempts; doubled each time. What has arrived is kept from one to the next."""
 
 
+@runtime_checkable
 class Fetch(Protocol):
     """A model that is not here and can be had."""
 
@@ -30,8 +33,8 @@ class Fetch(Protocol):
     async def run(self, on_event: OnEvent, /) -> None: ...
 
 
-Find = Callable[[str], Awaitable[Fetch]]
-"""Asks where a model is. Raises ModelNotFound, ConfigError or FetchFailed."""
+Find = Callable[[str, Form | None], Awaitable[Fetch]]
+"""Asks where a model is, in a form if one is wanted. Raises ModelNotFound, ConfigError or FetchFailed."""
 
 
 class Fetches:
@@ -49,36 +52,46 @@ class Fetches:
         """How far the first of them is, or why it does not get on; None: there are none."""
         return next(iter(self._told.values()), None)
 
-    async def find(self, ref: str, missing: ModelNotFound) -> Fetch:
+    async def find(self, ref: str, missing: ModelNotFound, form: Form | None = None) -> Fetch:
         """Where a model is.
 
+        :param form: in which alone it can be used.
         :param missing: raised where nothing is fetched.
         """
         if self._find is None:
             raise missing
-        self._told[ref] = f"{ref} is being looked for"  # the server already answers its probes
+        shown = ref.partition("?")[0]  # a query may hold a signature
+        self._told[shown] = f"{shown} is being looked for"  # the server already answers its probes
         try:
-            found = await self._find(ref)
+            found = await self._find(ref, form)
         finally:
-            del self._told[ref]
+            del self._told[shown]
         self._told[found.name] = f"{found.name} is being fetched"
         return found
 
     async def run(self, fetch: Fetch) -> None:
         """Until it is here, however often that takes."""
-        wait = FIRST_RETRY
+        wait, meter, clock = FIRST_RETRY, Meter(), asyncio.get_running_loop().time
         try:
             while True:
                 try:
-                    return await fetch.run(lambda event: self._tell(fetch, event))
+                    return await fetch.run(lambda event: self._tell(fetch, event, meter, clock()))
                 except VllamaError as error:
                     self._told[fetch.name] = f"{fetch.name} could not be fetched: {error}"
-                    log.warning("a model is not here yet: %s", error, extra={"model": fetch.name, "retry_seconds": wait})
+                    failure = Failure(type(error).__name__, str(error)).as_fields()
+                    log.warning(
+                        "a model is not here yet: %s", error, extra={"model": fetch.name, "retry_seconds": wait, "failure": failure}
+                    )
                     await asyncio.sleep(wait)
                     wait = min(wait * 2, LAST_RETRY)
         finally:
             del self._told[fetch.name]
 
-    def _tell(self, fetch: Fetch, event: Event) -> None:
+    def _tell(self, fetch: Fetch, event: Event, meter: Meter, now: float) -> None:
+        """Whoever asks is told at once; the log, which a cluster's operator reads, now and then."""
         if isinstance(event, Progress):
-            self._told[fetch.name] = f"{fetch.name} is being fetched: {human.size(event.completed)} of {human.size(event.total)}"
+            far = f"{fetch.name} is being fetched: {human.size(event.completed)} of {human.size(event.total)}"
+            self._told[fetch.name] = far
+            progress = meter.note(event.digest, completed=event.completed, total=event.total, now=now)
+            if progress is not None:
+                log.info("%s", far, extra={"progress": progress.as_fields()})

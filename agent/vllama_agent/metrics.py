@@ -6,7 +6,7 @@ Nothing here runs per token but `Gaps.saw`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -14,7 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from vllama_agent.accounts import Account
 from vllama_agent.engines.base import EngineStats, Usage
+from vllama_agent.key_metrics import key_metrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -25,6 +27,7 @@ GAUGES = {
     "running": ("vllama_requests_running", "Requests that decode or prefill."),
     "waiting": ("vllama_requests_waiting", "Requests that wait for a place in the batch."),
     "kv_cells_used": ("vllama_kv_cells_used", "KV cells in use, idle prefixes included."),
+    "grammars": ("vllama_grammars", "Running answers that are held to a grammar."),
     "kv_cells_cached": ("vllama_kv_cells_cached", "KV cells that only idle prefixes hold."),
     "kv_cells_total": ("vllama_kv_cells", "KV cells of the pool."),
     "tokens_per_second": ("vllama_tokens_per_second", "Generated tokens per second over the last few seconds."),
@@ -45,6 +48,18 @@ class Loaded(Protocol):
 
     def engine_stats(self) -> Iterable[tuple[str, EngineStats]]:
         """Name and numbers of each loaded model."""
+        ...
+
+    def memory(self) -> tuple[int, int | None]:
+        """Bytes that loaded models take, and may take; None = no bound."""
+        ...
+
+    def loads(self) -> Mapping[str, int]:
+        """How often each model was loaded."""
+        ...
+
+    def key_accounts(self) -> Iterable[Account]:
+        """What each name in the file of keys uses."""
         ...
 
 
@@ -123,7 +138,19 @@ class Metrics(Collector):
         for model, seen in self._gaps.items():
             gaps.add_metric([model], seen.buckets(), seen.total)
         yield gaps
+        yield from self._pool_metrics()
         yield from engine_metrics(self._loaded.engine_stats())
+        yield from key_metrics(self._loaded.key_accounts())
+
+    def _pool_metrics(self) -> Iterator[Metric]:
+        taken, budget = self._loaded.memory()
+        yield GaugeMetricFamily("vllama_model_memory_bytes", "Memory that loaded models take, as far as is known.", value=taken)
+        if budget is not None:
+            yield GaugeMetricFamily("vllama_model_memory_budget_bytes", "Memory that all models together may take.", value=budget)
+        loads = CounterMetricFamily("vllama_model_loads", "Loads of each model since the agent's start.", labels=["model"])
+        for model, count in self._loaded.loads().items():
+            loads.add_metric([model], count)
+        yield loads
 
 
 def engine_metrics(engines: Iterable[tuple[str, EngineStats]]) -> list[Metric]:

@@ -21,6 +21,7 @@ from vllama_agent.engines.base import (
     GenerateRequest,
     Generation,
     ModelFacts,
+    Reading,
     TokenLogprob,
     Usage,
     wider_window,
@@ -31,6 +32,8 @@ from vllama_agent.store.holds import Hold
 from vllama_core.config import AgentConfig
 from vllama_core.errors import EngineFailed, InvalidRequest, ModelNotFound, PromptTooLong
 from vllama_core.gguf import GgufHeader, Tensor
+from vllama_core.model_form import Form
+from vllama_core.sizing.shape import Layer, ModelShape, Weights
 
 BOS = 256
 WORDS = ("The", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog", ".")
@@ -57,6 +60,7 @@ class FakeEngine:
     :ivar gate: while it is clear, no piece comes.
     :ivar load_gate: while it is clear, loading goes on.
     :ivar load_error: loading fails with this sentence.
+    :ivar reading: how the answers to chats are to be read.
     :ivar crash_after: the engine dies when an answer has so many pieces.
     """
 
@@ -67,8 +71,10 @@ class FakeEngine:
     load_gate: asyncio.Event | None = None
     load_error: str | None = None
     crash_after: int | None = None
+    reading: Reading | None = None
     state: EngineState = EngineState.STOPPED
     failure: str | None = None
+    progress: str | None = None
     requests: list[GenerateRequest] = field(default_factory=list)
     """Every request that was submitted."""
     running: int = 0
@@ -165,7 +171,10 @@ class FakeGeneration:
         self.prompt_tokens: Sequence[int] = prompt
         self.asked_tokens = asked
         self.dropped_tokens = asked - len(prompt)
+        self.reading = engine.reading if request.messages is not None else None
         self.finished = False
+        self.stop: str | None = None
+        """The stop text that cuts the answer."""
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
         """One delta per piece, the last with the usage."""
@@ -180,7 +189,8 @@ class FakeGeneration:
                 raise EngineFailed(engine.failure or "the engine was unloaded")
             engine.generated += 1
             self.finished = finish is not None
-            yield Delta(text, list(text.encode()), self._logprobs(text), finish, self._usage(made) if finish else None)
+            stop = self.stop if finish else None
+            yield Delta(text, list(text.encode()), self._logprobs(text), finish, self._usage(made) if finish else None, stop)
 
     def _texts(self) -> Iterator[tuple[str, FinishReason | None]]:
         """Pieces until the limit or a stop text; stop texts that span pieces are found too."""
@@ -189,11 +199,12 @@ class FakeGeneration:
         start = (self._request.sampling.seed or 0) % len(self._engine.pieces)
         chosen = list(itertools.islice(itertools.cycle(self._engine.pieces), start, start + count))
         whole = "".join(chosen)
-        cuts = [at for at in (whole.find(stop) for stop in self._request.stop) if at >= 0]
-        end = FinishReason.STOP if cuts or limit is None else FinishReason.LENGTH
-        left = min(cuts, default=len(whole))
+        found = min(((whole.find(stop), stop) for stop in self._request.stop if stop in whole), default=None)
+        self.stop = found[1] if found else None
+        end = FinishReason.STOP if found or limit is None else FinishReason.LENGTH
+        left = found[0] if found else len(whole)
         for index, piece in enumerate(chosen):
-            last = left <= len(piece) and (bool(cuts) or index == len(chosen) - 1)
+            last = left <= len(piece) and (found is not None or index == len(chosen) - 1)
             yield piece[:left] if last else piece, end if last else None
             if last:
                 return
@@ -233,6 +244,21 @@ HEADER = GgufHeader(
     data_start=4096,
 )
 
+SHAPE = ModelShape(
+    architecture="gemma3",
+    parameters=167_772_160,
+    context=32768,
+    vocabulary=256,
+    embedding=640,
+    feed_forward=2048,
+    heads=4,
+    query=1024,
+    layers=(Layer(),) * 18,
+    weights=Weights(layers=(3_000_000,) * 18, embedding=187_000_000, output=0),
+    quantization="Q4_K_M",
+)
+"""Of a model that keeps nothing of its tokens: what it takes does not depend on its context."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FakeArtifact(Artifact):
@@ -240,12 +266,18 @@ class FakeArtifact(Artifact):
 
     files: tuple[Path, ...] = (Path("/models/fake.gguf"),)
     size: int = 241_000_000
+    fake_shape: ModelShape = SHAPE
     modified_at: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
     @cached_property
     def header(self) -> GgufHeader:
         """The same for all."""
         return HEADER
+
+    @property
+    def shape(self) -> ModelShape:
+        """The same for all, unless a test says otherwise."""
+        return self.fake_shape
 
     def hold(self) -> Hold:
         """Of nothing."""
@@ -279,7 +311,7 @@ class FakeStore:
                 return artifact
         raise ModelNotFound(name)
 
-    def resolve(self, ref: str) -> FakeArtifact:
+    def resolve(self, ref: str, form: Form | None = None) -> FakeArtifact:
         """As `find`."""
         return self.find(ref)
 
@@ -302,7 +334,7 @@ async def serving(
     *,
     store: Any = None,
     sources: Any = None,
-    make_engine: Callable[[Any], Any] | None = None,
+    make_engine: Callable[[Any, Any], Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """The real server over a fake engine, bound to a port that the system chooses.
@@ -315,14 +347,14 @@ async def serving(
     shared = engine or FakeEngine()
     config = AgentConfig(**{"port": 0, **settings})
     service = server.make_service(
-        config, store=store or FakeStore("m:latest"), make_engine=make_engine or (lambda _: shared), sources=sources
+        config, store=store or FakeStore("m:latest"), make_engine=make_engine or (lambda *_: shared), sources=sources
     )
     async with server.running(service, host=config.host, port=config.port) as (runner, _):
         host, port = runner.addresses[0][:2]
-        yield Served(f"http://{host}:{port}", service, shared)
+        yield Served(f"{service.scheme}://{host}:{port}", service, shared)
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
     """Wait until something is so.
 
     :raises TimeoutError: it did not come about.

@@ -19,8 +19,9 @@ def file(tmp_path):
 
 def test_every_line_is_a_key(file):
     keys = auth.KeyFile(file)
-    assert [keys.knows(key) for key in ("alpha", "beta", "# people", "", "gamma", "ключ")] == [True, True, False, False, False, False]
-    assert "alpha" not in repr(keys)
+    found = [keys.find(key) is not None for key in ("alpha", "beta", "# people", "", "gamma", "ключ")]
+    assert found == [True, True, False, False, False, False]
+    assert "alpha" not in f"{keys!r} {keys.find('alpha')!r}"
 
 
 def test_a_replaced_file_counts_at_once(file, tmp_path):
@@ -28,19 +29,64 @@ def test_a_replaced_file_counts_at_once(file, tmp_path):
     fresh = tmp_path / "fresh"
     fresh.write_text("gamma\n")
     os.replace(fresh, file)
-    assert keys.knows("gamma")
-    assert not keys.knows("alpha")
+    assert keys.find("gamma")
+    assert not keys.find("alpha")
 
 
 def test_a_file_that_vanishes_or_empties_keeps_the_old_keys(file, caplog):
     keys = auth.KeyFile(file)
     file.write_text("")
-    assert keys.knows("alpha")
+    assert keys.find("alpha")
     file.unlink()
-    assert keys.knows("alpha")
-    assert not keys.knows("gamma")
+    assert keys.find("alpha")
+    assert not keys.find("gamma")
     assert "holds no key" in caplog.text
+    assert "is gone" in caplog.text
     assert "alpha" not in caplog.text
+
+
+def test_a_wrong_line_keeps_the_old_keys_and_is_told_once(file, caplog):
+    keys = auth.KeyFile(file)
+    file.write_text("gamma concurrency=0\n")
+    assert [keys.find("alpha") is not None for _ in range(3)] == [True] * 3
+    assert caplog.text.count("stays valid") == 1
+
+
+def test_a_key_may_have_a_name_and_limits(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("alpha name=team-a concurrency=4 tokens-per-minute=60000\nbeta\tname=b\ngamma name=b\ndelta\n")
+    keys = auth.KeyFile(file)
+    assert keys.find("alpha") == auth.Key(b"alpha", "team-a", auth.Limits(concurrency=4, tokens_per_minute=60000))
+    assert [keys.find(key).name for key in ("beta", "gamma", "delta")] == ["b", "b", "unnamed"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("k 5ecret", "line 1: behind a key stand options"),
+        ("\n# a\nk name=n x=5ecret", "line 3: behind a key stand options"),
+        ("k concurrency=4", "line 1: limits need a name"),
+        ("k name=n concurrency=0", "line 1: concurrency is '0'; it must be a whole number, at least 1"),
+        ("k name=n concurrency=-1", "concurrency is '-1'"),
+        ("k name=n tokens-per-minute=1e3", "tokens-per-minute is '1e3'"),
+        ("k name=n concurrency=" + "9" * 5000, "whole number"),
+        ("k name=", "a name has at most 64"),
+        ("k name=unnamed", "is not 'unnamed'"),
+        ('k name=a"b', "a name has at most 64"),
+        ("k name=n name=m", "line 1: an option stands there twice"),
+        ("k\nk", "line 2: this key stands on line 1 already"),
+        ("k name=n concurrency=1\nl name=n", "line 2: the limits of n are others on line 1"),
+        (b"k \xff", "behind a key stand options"),
+    ],
+)
+def test_a_wrong_line_is_named_without_what_may_be_a_key(tmp_path, content, words):
+    file = tmp_path / "keys"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError) as caught:
+        auth.KeyFile(file)
+    assert words in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "5ecret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, "", "# nothing\n"])

@@ -1,6 +1,7 @@
 """The light commands against the real server, and how fast and how plainly they answer."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from vllama_agent import cli, testing
@@ -51,6 +53,33 @@ async def test_ps_and_stop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert served.service.pool.residents() == []
         assert await vllama(monkeypatch, served.url, "stop", "nobody") == 1
         assert "nobody" in capsys.readouterr().err
+
+
+async def test_ps_says_how_far_a_load_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    gate = asyncio.Event()
+    async with testing.serving(testing.FakeEngine(load_gate=gate, progress="loading weights, 2 of 4 files")) as served:
+        use = served.service.pool.use(served.service.pool.find("m"))
+        loading = asyncio.create_task(use.__aenter__())
+        await testing.until(lambda: bool(served.service.pool.loading()))
+        assert await vllama(monkeypatch, served.url, "ps") == 0
+        assert capsys.readouterr().out.splitlines()[1:] == ["m:latest is loading: loading weights, 2 of 4 files"]
+        gate.set()
+        await loading
+        await use.__aexit__(None, None, None)
+
+
+async def test_ps_and_readyz_say_what_runs_on_the_cpu_unasked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = "runs on the CPU although NVIDIA A10 is here"
+    engine = testing.FakeEngine(facts=dataclasses.replace(testing.FACTS, misplaced=sentence))
+    async with testing.serving(engine) as served:
+        assert served.service.unready() is None
+        async with served.service.pool.use(served.service.pool.find("m")):
+            assert await vllama(monkeypatch, served.url, "ps") == 0
+            assert served.service.unready() == f"m:latest {sentence}"
+        assert capsys.readouterr().out.splitlines()[2:] == [f"m:latest {sentence}"]
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(f"{served.url}/readyz")
+        assert (answer.status_code, answer.text) == (503, f"m:latest {sentence}")
 
 
 async def test_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

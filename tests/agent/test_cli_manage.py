@@ -10,7 +10,9 @@ import pytest
 
 from vllama_agent import cli
 from vllama_agent.store import Store, garbage, manifests
+from vllama_agent.store.manifest import Source
 from vllama_agent.testing import serving
+from vllama_core.errors import ModelNotFound
 from vllama_core.modelref import ModelName
 
 
@@ -39,6 +41,14 @@ async def test_rm_and_cp(bench, gguf, put) -> None:
     assert (status, told) == (1, "vllama: model 'one' not found\n")
 
 
+async def test_a_servers_words_do_not_steer_the_terminal(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def steer(_name: str) -> None:
+        raise ModelNotFound("\x1b[2J\x9bm")
+
+    monkeypatch.setattr(bench.served.service.pool, "find", steer)
+    assert (await bench.run("rm", "one"))[2] == "vllama: model '[2Jm' not found\n"
+
+
 async def test_create_from_a_file(bench, gguf, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(gguf())
     modelfile = tmp_path / "Modelfile"
@@ -52,6 +62,24 @@ async def test_create_from_a_file(bench, gguf, tmp_path: Path) -> None:
     assert (found.system, found.messages) == ("S", ({"role": "user", "content": "Hi"},))
     _, _, told = await bench.run("create", "again", "-f", str(modelfile))
     assert "sending" not in told
+
+
+async def test_what_show_prints_of_every_kind_of_option_reads_back(bench, gguf, put, tmp_path: Path) -> None:
+    parameters = {"stop": ["A", '"'], "logit_bias": {"5": 1.5, "7": -100.0}, "top_k": 3, "use_mmap": True}
+    put(bench.home, gguf(), "base", parameters=parameters)
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text((await bench.run("show", "--modelfile", "base"))[1])
+    assert "PARAMETER logit_bias {" in modelfile.read_text()
+    assert (await bench.run("create", "again", "-f", str(modelfile)))[0] == 0
+    assert Store(bench.home).find("again").parameters == parameters
+
+
+async def test_show_tells_what_is_worth_knowing(bench, gguf, put) -> None:
+    source = Source(kind="converted", ref="me/x", notes=("the model's vision part is not converted: the file takes text only",))
+    put(bench.home, gguf(), "m", source=source)
+    shown = (await bench.run("show", "m"))[1]
+    assert "  Notes\n    the model's vision part is not converted" in shown
+    assert json.loads((await bench.run("show", "m", "--json"))[1])["notes"] == list(source.notes)
 
 
 async def test_create_from_a_model_and_from_standard_input(bench, gguf, put, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -75,6 +103,8 @@ async def test_create_from_a_model_and_from_standard_input(bench, gguf, put, mon
         ("FROM ./empty", 2, "neither GGUF nor safetensors"),
         ("FROM nobody", 1, "model 'nobody' not found"),
         ("FROM base\nPARAMETER top_k many", 1, "parameters.top_k must be an integer"),
+        ('FROM base\nPARAMETER logit_bias {"5"', 1, "parameters.logit_bias must be an object"),
+        ('FROM base\nPARAMETER logit_bias {"five": 1}', 1, "must be token ids"),
     ],
 )
 async def test_a_create_that_cannot_be_says_why(bench, gguf, put, tmp_path: Path, text: str | None, status: int, words: str) -> None:
@@ -108,7 +138,7 @@ async def test_du_tells_what_a_removal_would_free(bench, gguf, put, tmp_path: Pa
     }
     assert (usage["blobs"], usage["unused"], usage["elsewhere"]) == (len(shared) + len(own) + 6, 6, len(own))
     told = (await bench.run("du"))[1]
-    assert told.splitlines()[0].split() == ["NAME", "SIZE", "OWN", "STORE"]
+    assert told.splitlines()[0].split() == ["NAME", "FORMAT", "SIZE", "OWN", "STORE"]
     assert "6 B of it unused" in told
     assert "elsewhere" in told
 

@@ -12,6 +12,7 @@ from vllama_agent import cli, testing
 from vllama_agent.commands import answer
 from vllama_agent.commands.chat import Chat
 from vllama_agent.commands.client import Client, from_environment
+from vllama_agent.engines.base import Reading
 from vllama_core.errors import VllamaError
 
 SAID = "".join(testing.WORDS)
@@ -49,6 +50,33 @@ async def test_one_prompt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         assert served.engine.requests[-1].messages is not None
         assert served.engine.requests[-1].messages[-1].content == "say it"
     assert capsys.readouterr().out == SAID + "\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown", "think"),
+    [
+        ([], "Thinking...\nHm.\n...done thinking.\n\nYes.\n", None),
+        (["--hidethinking"], "Yes.\n", None),
+        (["--think", "high", "--hidethinking"], "Yes.\n", "high"),
+        (["--think=false"], "Thinking...\nHm.\n...done thinking.\n\nYes.\n", False),
+    ],
+)
+async def test_thoughts_stand_before_the_answer_unless_they_are_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stdin: Callable[..., None],
+    flags: list[str],
+    shown: str,
+    think: bool | str | None,
+) -> None:
+    stdin(terminal=True)
+    store = testing.FakeStore()
+    store.add(testing.FakeArtifact(name="m:latest", digest="d" * 64, template="</think>"))
+    engine = testing.FakeEngine(pieces=("<think>", "Hm.", "</think>", "Yes."), reading=Reading(family=None, thought="think"))
+    async with testing.serving(engine, store=store) as served:
+        assert await vllama(monkeypatch, served.url, "run", "m", "Well?", *flags) == 0
+        assert engine.requests[-1].think == think
+    assert capsys.readouterr().out == shown
 
 
 async def test_standard_input_goes_before_the_prompt(
@@ -116,7 +144,7 @@ def typed(*lines: str | type[BaseException]) -> Callable[[str], str]:
 
 
 async def chatting(url: str, *lines: str | type[BaseException]) -> Chat:
-    chat = Chat(from_environment({"VLLAMA_HOST": url}), "m", keep_alive={}, verbose=False)
+    chat = Chat(from_environment({"VLLAMA_HOST": url}), "m", chosen={}, verbose=False)
     await asyncio.to_thread(chat.load)
     assert await asyncio.to_thread(chat.run, typed(*lines)) == 0
     return chat
@@ -145,11 +173,12 @@ async def test_a_chat_remembers_until_it_is_cleared(capsys: pytest.CaptureFixtur
 async def test_commands_of_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
     async with testing.serving() as served:
         chat = await chatting(
-            served.url, "/?", "/set parameter stop a b", "/set verbose", "hi", "/set quiet", "/show info", "/show parameters", "/show x",
+            served.url, "/?", "/set parameter stop a b", '/set parameter logit_bias {"5": 1}', "/set verbose",
+            "hi", "/set quiet", "/show info", "/show parameters", "/show x",
             "/what", "/set", "",
         )  # fmt: skip
     shown = capsys.readouterr()
-    assert chat.options == {"stop": ["a", "b"]}
+    assert chat.options == {"stop": ["a", "b"], "logit_bias": {"5": 1}}
     for words in ("Available commands", "gemma3", "Usage: /show", "Unknown command '/what'", "Usage: /set"):
         assert words in shown.out
     assert "eval count" in shown.err
@@ -177,7 +206,7 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program() -> None:
 
     async with testing.serving(testing.FakeEngine(delay=0.05, pieces=("a", "b") * 100)) as served:
         real = from_environment({"VLLAMA_HOST": served.url})
-        chat = Chat(Interrupted(real._where), "m", keep_alive={}, verbose=False)
+        chat = Chat(Interrupted(real._where), "m", chosen={}, verbose=False)
         assert await asyncio.to_thread(chat.run, typed("one")) == 0
         await testing.until(lambda: served.engine.running == 0)
         assert served.engine.cancelled == 1

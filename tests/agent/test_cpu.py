@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from vllama_agent.hardware import cgroup, cpu
+from vllama_core.detect.cpu import Quota
+from vllama_core.detect.memory import Limit
 
 
 @pytest.mark.parametrize(("text", "cores"), [("max 100000\n", None), ("150000 100000\n", 1.5), ("400000 100000", 4.0), ("max", None)])
@@ -17,19 +19,8 @@ def test_memory_limit(text: str, limit: int | None) -> None:
     assert cgroup.parse_limit(text) == limit
 
 
-def test_meminfo() -> None:
-    assert cpu.parse_meminfo("MemTotal:       16384 kB\nMemFree:  1 kB\nMemAvailable:    8192 kB\n") == 8192 * 1024
-    with pytest.raises(ValueError, match="MemAvailable"):
-        cpu.parse_meminfo("MemTotal:  1 kB\n")
-
-
 def test_page_cache() -> None:
     assert cgroup.parse_inactive_file("anon 5\ninactive_file 4096\nactive_file 7\n") == 4096
-
-
-@pytest.mark.parametrize(("cores", "quota", "usable"), [(8, None, 8), (8, 2.5, 2), (8, 0.5, 1), (2, 16.0, 2)])
-def test_a_quota_cuts_cores(cores: int, quota: float | None, usable: int) -> None:
-    assert cpu.within_quota(cores, quota) == usable
 
 
 def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
@@ -51,9 +42,31 @@ def test_the_tightest_level_of_a_container_holds(tmp_path: Path) -> None:
     (root / "pod" / "memory.max").write_text("1000000\n")
     (root / "pod" / "memory.current").write_text("900000\n")
     (root / "pod" / "memory.stat").write_text("inactive_file 300000\n")
-    assert cgroup.cpu_quota(root=root, membership=membership) == 1.5
-    assert cgroup.memory_free(root=root, membership=membership) == 400_000
+    assert cgroup.cpu_quota(root=root, membership=membership) == Quota(cores=1.5, where=str(root / "pod"))
+    assert cgroup.memory_limit(root=root, membership=membership) == Limit(limit=1_000_000, free=400_000, where=str(root / "pod"))
     assert cgroup.cpu_quota(root=tmp_path / "none", membership=membership) is None
+    assert cgroup.memory_limit(root=tmp_path / "none", membership=membership) is None
+
+
+def test_the_first_version_of_control_groups_has_names_of_its_own(tmp_path: Path) -> None:
+    """As Docker on an older host shows them: the container's own level stands at the root."""
+    membership = tmp_path / "self"
+    membership.write_text("4:memory:/docker/3a04cc66\n1:cpu,cpuacct:/docker/3a04cc66\n")
+    root = tmp_path / "cgroup"
+    for controller, files in {
+        "cpu": {"cpu.cfs_quota_us": "250000\n", "cpu.cfs_period_us": "100000\n"},
+        "memory": {
+            "memory.limit_in_bytes": "2147483648\n",
+            "memory.usage_in_bytes": "1073741824\n",
+            "memory.stat": "total_inactive_file 1024\n",
+        },
+    }.items():
+        (root / controller).mkdir(parents=True)
+        for name, text in files.items():
+            (root / controller / name).write_text(text)
+    quota, limit = cgroup.cpu_quota(root=root, membership=membership), cgroup.memory_limit(root=root, membership=membership)
+    assert quota == Quota(cores=2.5, where=str(root / "cpu"))
+    assert limit == Limit(limit=2 << 30, free=(1 << 30) + 1024, where=str(root / "memory"))
 
 
 def test_this_machine_has_something() -> None:

@@ -1,4 +1,4 @@
-"""The converter's environment: whole or not there. A stand-in for uv makes one in milliseconds."""
+"""The environments of the converter and of vLLM: whole or not there. A stand-in for uv makes one in milliseconds."""
 
 import io
 import json
@@ -14,6 +14,7 @@ import pytest
 from vllama_agent import cli
 from vllama_agent.engines.llama_cpp import version
 from vllama_agent.environments import install, layout, report
+from vllama_agent.environments.layout import Kind
 from vllama_core.errors import ConfigError
 
 UV = """#!{python}
@@ -100,7 +101,8 @@ def test_an_environment_appears_whole(home: Path, tools: Tools) -> None:
     assert made.version == f"llama-cpp-python=={version.PINNED}"
     assert hidden(home) == []
     assert len(told) == 4
-    assert [call.split()[0] for call in tools.calls] == ["venv", "pip", "python", "python"]
+    assert [call.split()[0] for call in tools.calls] == ["venv", "pip", "python", "python", "python"]
+    assert "triton" in tools.calls[2].split("uninstall")[1], "what only GPUs need, goes before the converter is tried"
     assert stat.S_IMODE(made.folder.stat().st_mode) == 0o755
 
 
@@ -184,8 +186,39 @@ def test_the_converter_is_of_the_engines_version() -> None:
     assert layout.requirements(layout.SOURCE)[0].split()[0] == f"llama-cpp-python=={version.PINNED}"
 
 
-def test_every_package_is_pinned() -> None:
-    assert [line for line in layout.requirements(layout.REQUIREMENTS) if "==" not in line] == []
+@pytest.mark.parametrize("kind", layout.KINDS.values(), ids=lambda kind: kind.name)
+def test_every_package_is_pinned(kind: Kind) -> None:
+    assert [line for line in layout.requirements(kind.requirements) if "==" not in line] == []
+
+
+def test_vllms_environment_is_one_of_its_own(home: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install.sys, "platform", "linux")
+    told: list[str] = []
+    made = install.install(home, layout.VLLM, tell=told.append)
+    assert made.folder.parent == home / "envs" / "vllm"
+    assert made.version == layout.VLLM.requirement
+    assert [call.split()[0] for call in tools.calls] == ["venv", "pip", "python"]
+    assert tools.calls[-1].endswith("-c import vllm")
+    assert "vllama engines install convert" in str(layout.why_not(home))
+
+
+def test_mlxs_environment_is_made_on_apple_silicon(home: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install.sys, "platform", "darwin")
+    monkeypatch.setattr(install.platform, "machine", lambda: "arm64")
+    layout.key.cache_clear()  # it tells machines apart
+    made = install.install(home, layout.MLX, tell=lambda words: None)
+    assert (made.folder.parent, made.version) == (home / "envs" / "mlx", layout.MLX.requirement)
+    assert tools.calls[-1].endswith("-c import mlx_lm")
+    layout.key.cache_clear()
+
+
+def test_vllm_is_not_installed_where_it_cannot_run() -> None:
+    with pytest.raises(ConfigError, match="vLLM runs on Linux, and this is darwin"):
+        install.check_platform(layout.VLLM, "darwin", "arm64")
+    install.check_platform(layout.CONVERT, "darwin", "arm64")
+    install.check_platform(layout.MLX, "darwin", "arm64")
+    with pytest.raises(ConfigError, match="MLX runs on Macs with Apple Silicon, and this is linux on x86_64"):
+        install.check_platform(layout.MLX, "linux", "x86_64")
 
 
 def test_the_command_lists_what_is_here_and_why_another_is_not(
@@ -195,11 +228,11 @@ def test_the_command_lists_what_is_here_and_why_another_is_not(
     assert cli.main(["engines"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["NAME", "VERSION", "PYTHON", "PROBLEM"]
-    assert [line.split()[0] for line in lines[1:]] == ["llama.cpp", "convert", "vllm"]
+    assert [line.split()[0] for line in lines[1:]] == ["llama.cpp", "convert", "vllm", "mlx"]
     assert "vllama engines install convert" in lines[2]
     assert cli.main(["engines", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found[1] == {"name": "convert", "version": None, "place": None, "problem": layout.why_not(home)}
+    assert found[1] == {"name": "convert", "version": None, "place": None, "problem": layout.why_not(home), "devices": []}
 
 
 def test_the_command_installs(home: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

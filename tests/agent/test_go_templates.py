@@ -13,7 +13,7 @@ CHATS: list[list[dict[str, Any]]] = FIXTURES["chats"]
 
 
 def rendered(jinja: str, chat: list[dict[str, Any]]) -> str:
-    return templates.render(jinja, chat, bos="", eos="")
+    return templates.render(jinja, templates.Chat(messages=chat), bos="", eos="")
 
 
 @pytest.mark.parametrize("turn", FIXTURES["turns"], ids=lambda turn: turn["go"][:20])

@@ -15,6 +15,7 @@ import pytest
 
 from vllama_agent.engines.base import EngineState
 from vllama_agent.store import Store, manifests, upload
+from vllama_agent.store.manifest import FileRef, Manifest
 from vllama_agent.store.sources import Sources
 from vllama_agent.testing import FakeEngine, serving, until
 from vllama_core.modelref import ModelName
@@ -57,7 +58,7 @@ async def bench(tmp_path: Path):
         yield SimpleNamespace(home=home, api=Api(served.url, session), served=served, pool=served.service.pool)
 
 
-def manifest(home: Path, name: str) -> manifests.Manifest:
+def manifest(home: Path, name: str) -> Manifest:
     parsed = ModelName.parse(name)
     assert parsed is not None
     found = manifests.read(manifests.path_of(home, parsed))
@@ -128,7 +129,7 @@ async def test_a_model_of_uploaded_files(bench, gguf) -> None:
     assert status == 200
     assert [event["status"] for event in events] == ["parsing GGUF", f"using existing layer {digest}", "writing manifest", "success"]
     found = manifest(bench.home, "mine")
-    assert found.files == (manifests.FileRef(digest=digest[7:], size=len(content), name="x.gguf"),)
+    assert found.files == (FileRef(digest=digest[7:], size=len(content), name="x.gguf"),)
     assert await bench.api.names() == ["Mine:latest"]
 
 
@@ -171,6 +172,26 @@ async def test_every_kind_of_option_reads_back(bench, gguf, put) -> None:
     assert manifest(bench.home, "x").parameters == parameters
     status, _ = await bench.api("POST", "/api/generate", {"model": "x", "prompt": "hi", "stream": False})
     assert status == 200
+
+
+async def test_show_previews_changes_and_makes_none(bench, gguf, put) -> None:
+    put(bench.home, gguf(template="{{ own }}"), "m", parameters={"top_k": 3, "stop": ["A"]}, system="Old.")
+    changes = {"system": "New.", "template": "Q: {{ .Prompt }} A: ", "options": {"top_k": 5, "temperature": 1, "unknown": 1}}
+    _, shown = await bench.api("POST", "/api/show", {"model": "m", **changes})
+    assert shown["system"] == "New."
+    assert "'Q: '" in shown["template"]
+    assert [line.split() for line in shown["parameters"].splitlines()] == [["top_k", "5"], ["stop", '"A"'], ["temperature", "1.0"]]
+    assert "SYSTEM New." in shown["modelfile"]
+    _, shown = await bench.api("POST", "/api/show", {"model": "m"})
+    assert (shown["system"], shown["template"]) == ("Old.", "{{ own }}")
+    for body, words in (
+        ({"options": [1]}, "options must be an object"),
+        ({"options": {"top_k": "x"}}, "options.top_k"),
+        ({"system": 1}, "system"),
+    ):
+        status, answer = await bench.api("POST", "/api/show", {"model": "m", **body})
+        assert status == 400
+        assert words in answer["error"]
 
 
 async def test_a_go_template_becomes_jinja_or_is_refused(bench, gguf, put) -> None:
@@ -311,6 +332,12 @@ async def test_bytes_go_with_their_last_name(bench, gguf, put) -> None:
     assert (await bench.api("DELETE", "/api/delete", {"model": "a b"}))[1]["error"].startswith('name "a b" is invalid')
 
 
+async def test_of_two_deletions_at_once_one_finds_nothing(bench, gguf, put) -> None:
+    put(bench.home, gguf(), "m")
+    both = await asyncio.gather(*(bench.api("DELETE", "/api/delete", {"model": "m"}) for _ in range(2)))
+    assert sorted(status for status, _ in both) == [200, 404]
+
+
 async def test_a_name_goes_though_another_manifest_cannot_be_read(bench, gguf, put) -> None:
     """Its bytes wait: nobody knows whether the other one needs them."""
     put(bench.home, gguf(), "m")
@@ -385,8 +412,10 @@ async def test_a_lower_store_is_read_and_never_written(tmp_path: Path, gguf, put
     async with serving(store=Store(home, (below,)), home=home, stores=(below,)) as served, aiohttp.ClientSession() as session:
         api = Api(served.url, session)
         assert await api.names() == ["shared:latest"]
+        await api("POST", "/api/generate", {"model": "shared"})
         status, answer = await api("DELETE", "/api/delete", {"model": "shared"})
         assert status == 403
+        assert len(served.service.pool.residents()) == 1, "what stays here stays loaded"
         assert str(below) in answer["error"]
         assert (await api("POST", f"/api/blobs/sha256:{digest}", data=b""))[0] == 200
         assert (await api.create(model="mine", **{"from": "shared"}, system="T"))[0] == 200

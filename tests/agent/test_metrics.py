@@ -11,6 +11,15 @@ class Loaded:
     def engine_stats(self):
         yield "m", EngineStats(running=2, waiting=1, kv_cells_total=100, prompt_tokens_reused_total=7, step_seconds_total={"decode": 1.5})
 
+    def memory(self):
+        return 700, 1000
+
+    def loads(self):
+        return {"m": 3}
+
+    def key_accounts(self):
+        return ()
+
 
 def test_engines_are_asked_at_the_scrape():
     text = metrics.Metrics(Loaded()).text().decode()
@@ -18,6 +27,9 @@ def test_engines_are_asked_at_the_scrape():
         'vllama_requests_running{model="m"} 2.0',
         'vllama_requests_waiting{model="m"} 1.0',
         'vllama_kv_cells{model="m"} 100.0',
+        "vllama_model_memory_bytes 700.0",
+        "vllama_model_memory_budget_bytes 1000.0",
+        'vllama_model_loads_total{model="m"} 3.0',
         'vllama_prompt_tokens_reused_total{model="m"} 7.0',
         'vllama_step_seconds_total{model="m",part="decode"} 1.5',
     ):

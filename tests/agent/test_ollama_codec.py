@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllama_agent.apis import clock, fields, ollama, ollama_replies
-from vllama_agent.engines.base import FinishReason, GenerateRequest, Message, Sampling, TokenLogprob, Usage
+from vllama_agent.engines.base import Constraint, ConstraintKind, FinishReason, GenerateRequest, Message, Sampling, TokenLogprob, Usage
 from vllama_core.errors import InvalidRequest, NotYet
 
 JSON = st.recursive(
@@ -35,7 +35,12 @@ def test_generate_wraps_the_prompt_as_a_user_turn_behind_the_system_text():
     assert call == ollama.Call(
         model="M",
         request=GenerateRequest(
-            messages=(Message(role="system", content="be brief"), user("hi")), context=(1, 2), template="{{ x }}", truncate=True, shift=True
+            messages=(Message(role="system", content="be brief"), user("hi")),
+            context=(1, 2),
+            template="{{ x }}",
+            truncate=True,
+            shift=True,
+            token_ids=True,
         ),
         stream=True,
         keep_alive=None,
@@ -48,7 +53,7 @@ def test_raw_and_suffix_take_the_prompt_as_it_stands():
     assert raw.request == GenerateRequest(prompt="hi", truncate=True, shift=True)
     assert (raw.gives_context, raw.stream) == (False, False)
     assert ollama.generate({"model": "M", "prompt": "a", "suffix": "b"}).request == GenerateRequest(
-        prompt="a", suffix="b", truncate=True, shift=True
+        prompt="a", suffix="b", truncate=True, shift=True, token_ids=True
     )
 
 
@@ -96,16 +101,23 @@ def test_what_asks_for_nothing_passes():
     assert ollama.generate({"model": "M", "prompt": "x", "tools": None, "format": None, "think": None}).request is not None
 
 
+@pytest.mark.parametrize("read", [ollama.generate, ollama.chat])
+def test_format_is_json_or_a_schema_whose_keys_keep_their_order(read):
+    body = {"model": "M", "prompt": "x", "messages": [{"role": "user", "content": "x"}]}
+    assert read(body | {"format": "json"}).request.constraint == Constraint(kind=ConstraintKind.JSON_OBJECT, field="format")
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    constraint = read(body | {"format": schema}).request.constraint
+    assert constraint.kind is ConstraintKind.JSON_SCHEMA
+    assert constraint.text == '{"type":"object","properties":{"b":{},"a":{}}}'
+    assert read(body).request.constraint is None
+
+
 @pytest.mark.parametrize(
     ("extra", "field", "words"),
     [
         ({"tools": [{"type": "function"}]}, "tools", "not yet"),
-        ({"format": "json"}, "format", "not yet"),
-        ({"format": {"type": "object"}}, "format", "not yet"),
         ({"format": "yaml"}, "format", "invalid format:"),
         ({"format": 3}, "format", "invalid format:"),
-        ({"think": True}, "think", '"M" does not support thinking; think is not yet'),
-        ({"think": "high"}, "think", "not yet"),
         ({"think": "much"}, "think", 'invalid think value: "much"'),
         ({"think": 3}, "think", "think must be a boolean or string"),
         ({"images": ["aGk="]}, "images", "does not support vision"),
@@ -157,7 +169,7 @@ def test_chat_needs_a_model():
 
 def test_a_field_of_a_later_version_is_told_as_such():
     with pytest.raises(NotYet):
-        ollama.chat({"model": "M", "tools": [{}]})
+        ollama.generate({"model": "M", "prompt": "a", "tools": [{}]})
 
 
 @pytest.mark.parametrize(

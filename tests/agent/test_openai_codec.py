@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vllama_agent.apis import errors, openai, openai_replies
 from vllama_agent.apis.openai_replies import Choice
-from vllama_agent.engines.base import FinishReason, GenerateRequest, Message, Sampling, TokenLogprob, Usage
+from vllama_agent.engines.base import Constraint, ConstraintKind, FinishReason, GenerateRequest, Message, Sampling, TokenLogprob, Usage
 from vllama_core.errors import Busy, EngineFailed, InvalidRequest, ModelNotFound, NotYet, PromptTooLong
 
 HI = [{"role": "user", "content": "hi"}]
@@ -110,7 +110,11 @@ def test_completions_logprobs_are_a_number():
         ({"stream_options": {"include_usage": "x"}}, "stream_options.include_usage"),
         ({"reasoning_effort": "some"}, "reasoning_effort"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "strict": "yes"}}}, "strict"),
         ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"tool_choice": "required"}, "tool_choice"),
     ],
 )
 def test_chat_refuses(extra, field):
@@ -119,16 +123,27 @@ def test_chat_refuses(extra, field):
     assert caught.value.field == field
 
 
+def test_a_response_format_is_text_an_object_or_a_schema():
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    named = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": schema}}
+    found = [
+        openai.chat({"model": "M", "messages": HI, "response_format": one}) for one in ({"type": "text"}, {"type": "json_object"}, named)
+    ]
+    assert [call.requests[0].constraint for call in found] == [
+        None,
+        Constraint(kind=ConstraintKind.JSON_OBJECT, field="response_format"),
+        Constraint(
+            kind=ConstraintKind.JSON_SCHEMA,
+            text='{"type":"object","properties":{"b":{},"a":{}}}',
+            field="response_format.json_schema.schema",
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     ("extra", "field"),
     [
-        ({"tools": [{}]}, "tools"),
         ({"functions": [{}]}, "functions"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
-        ({"reasoning_effort": "high"}, "reasoning_effort"),
-        ({"reasoning": {"effort": "low"}}, "reasoning.effort"),
         ({"modalities": ["audio"]}, "modalities"),
     ],
 )

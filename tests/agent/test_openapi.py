@@ -35,7 +35,7 @@ def test_it_is_a_valid_openapi_document(document):
 
 
 async def test_every_route_and_method_is_described_and_nothing_else(document):
-    service = make_service(AgentConfig(), store=FakeStore("m"), make_engine=lambda _: FakeEngine())
+    service = make_service(AgentConfig(), store=FakeStore("m"), make_engine=lambda *_: FakeEngine())
     routes = {(route.resource.canonical, route.method) for route in make_app(service).router.routes()}
     assert routes == {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
 
@@ -57,7 +57,7 @@ async def test_it_needs_a_key_like_any_other_route(http, tmp_path):
 
 
 def operation(document, method, path):
-    described = {"/v1/models/": "/v1/models/{id}", "/api/blobs/": "/api/blobs/{digest}"}
+    described = {"/v1/models/": "/v1/models/{id}", "/v1/responses/": "/v1/responses/{id}", "/api/blobs/": "/api/blobs/{digest}"}
     known = next((pattern for start, pattern in described.items() if path.startswith(start)), path)
     return document["paths"][known][method.lower()]
 
@@ -106,8 +106,21 @@ ASKED = [
     ("POST", "/v1/chat/completions", {"model": "none", "messages": HI}),
     ("POST", "/v1/completions", {"model": "m", "prompt": ["a", "b"], "logprobs": 1, "stop": "x", "logit_bias": {"5": 1}}),
     ("POST", "/v1/completions", {"model": "m", "prompt": [[1], [2]], "stream": True, "logprobs": 0}),
-    ("POST", "/v1/messages", {}),
+    ("POST", "/v1/messages", {"model": "m", "max_tokens": 5, "messages": HI, "system": "s", "top_k": 3}),
+    ("POST", "/v1/messages", {"model": "m", "max_tokens": 5, "messages": HI, "stream": True, "stop_sequences": ["x"]}),
+    ("POST", "/v1/messages", {"model": "none", "max_tokens": 5, "messages": HI}),
+    ("POST", "/v1/messages/count_tokens", {"model": "m", "messages": HI}),
+    ("POST", "/v1/messages/count_tokens", {"model": "none", "messages": HI}),
     ("POST", "/v1/embeddings", {}),
+    ("POST", "/v1/responses", {"model": "m", "input": "hi", "max_output_tokens": 3, "text": {"format": {"type": "text"}}}),
+    ("POST", "/v1/responses", {"model": "m", "input": HI, "stream": True, "instructions": "s", "tools": [{"type": "web_search"}]}),
+    ("POST", "/v1/responses", {"model": "none", "input": "hi"}),
+    ("GET", "/v1/responses/none", None),
+    ("DELETE", "/v1/responses/none", None),
+    ("POST", "/tokenize", {"model": "m", "prompt": "hi"}),
+    ("POST", "/tokenize", {"model": "m", "messages": HI, "add_special_tokens": True}),
+    ("POST", "/tokenize", {"model": "none", "content": "hi"}),
+    ("POST", "/detokenize", {"model": "m", "tokens": [104, 105]}),
 ]
 
 
@@ -131,10 +144,12 @@ async def test_requests_and_replies_are_as_described(http, document, tmp_path, m
     if response.content_type == "application/x-ndjson":
         pieces = text.splitlines()
     elif response.content_type == "text/event-stream":
-        pieces = [event.removeprefix("data: ") for event in text.split("\n\n") if event not in ("", "data: [DONE]")]
+        pieces = [event.rpartition("data: ")[2] for event in text.split("\n\n") if event not in ("", "data: [DONE]")]
     assert pieces
+    if openapi.ITEM in content:
+        check(document, content["schema"], text)
     for piece in pieces:
-        check(document, content["schema"], json.loads(piece))
+        check(document, content.get(openapi.ITEM, content["schema"]), json.loads(piece))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +158,7 @@ async def test_requests_and_replies_are_as_described(http, document, tmp_path, m
         ("GenerateRequest", {"prompt": "hi"}),
         ("GenerateRequest", {"model": "m", "options": {"top_p": 2}}),
         ("GenerateRequest", {"model": "m", "keep_alive": "300"}),
-        ("GenerateRequest", {"model": "m", "format": "json"}),
+        ("GenerateRequest", {"model": "m", "format": "yaml"}),
         ("ChatRequest", {"model": "m", "messages": [{"role": "robot"}]}),
         ("ShowRequest", {"verbose": True}),
         ("PullRequest", {"insecure": True}),
@@ -156,6 +171,12 @@ async def test_requests_and_replies_are_as_described(http, document, tmp_path, m
         ("ChatCompletionRequest", {"model": "m", "messages": [{"role": "user"}]}),
         ("ChatCompletionRequest", {"model": "m", "messages": HI, "n": 0}),
         ("CompletionRequest", {"model": "m"}),
+        ("MessagesRequest", {"model": "m", "messages": HI}),
+        ("ResponseRequest", {"model": "m"}),
+        ("ResponseRequest", {"model": "m", "input": [{"type": "item_reference", "id": "x"}]}),
+        ("TokenizeRequest", {"model": "m"}),
+        ("TokenizeRequest", {"model": "m", "prompt": "a", "content": "b"}),
+        ("MessagesRequest", {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "image"}]}]}),
     ],
 )
 def test_what_is_refused_is_described_as_wrong(document, schema, value):

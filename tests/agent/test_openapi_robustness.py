@@ -25,6 +25,9 @@ DOCUMENT = json.loads(orjson.dumps(openapi.document((route.operation for route i
 CALLS = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": {}}}]
 MESSAGES = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": CALLS}, {"role": "tool", "content": "1"}]
 COMMON = {"model": "m", "stream": False, "logprobs": True, "top_logprobs": 2, "stop": ["x"], "seed": 1, "logit_bias": {"5": 1.5}}
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {"a": {}}}}}]
+CHOICE = {"tools": TOOLS, "tool_choice": "auto", "parallel_tool_calls": True, "reasoning_effort": "low"}
+TEMPLATE = "{% if tools %}<tool_call></tool_call>{% endif %}</think>{{ messages }}"
 OPTIONS = {"num_predict": 2, "temperature": 0, "stop": ["x"], "logit_bias": {"5": 1}, "num_gpu": 1, "use_mmap": True}
 EXAMPLES = {
     "/api/generate": {
@@ -36,7 +39,15 @@ EXAMPLES = {
         "context": [1],
         "format": "",
     },
-    "/api/chat": {"model": "m", "messages": MESSAGES, "stream": False, "options": OPTIONS, "think": False, "tools": [], "logprobs": True},
+    "/api/chat": {
+        "model": "m",
+        "messages": MESSAGES,
+        "stream": False,
+        "options": OPTIONS,
+        "think": False,
+        "tools": TOOLS,
+        "logprobs": True,
+    },
     "/api/show": {"model": "m", "name": "m", "verbose": False},
     "/api/pull": {"model": "n", "stream": False, "insecure": True},
     "/api/create": {
@@ -52,9 +63,33 @@ EXAMPLES = {
     },
     "/api/copy": {"source": "m", "destination": "n"},
     "/api/delete": {"name": "m", "model": "m"},
-    "/v1/chat/completions": {**COMMON, "messages": MESSAGES, "n": 2, "max_tokens": 2, "stream_options": {"include_usage": True}},
+    "/v1/chat/completions": {**COMMON, "messages": MESSAGES, "n": 2, "max_tokens": 2, "stream_options": {"include_usage": True}, **CHOICE},
     "/v1/completions": {**COMMON, "prompt": [[1, 2], [3]], "logprobs": 1, "max_tokens": 2, "suffix": None, "top_p": 0.5},
 }
+BLOCKS = [
+    {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+    {"role": "assistant", "content": [{"type": "thinking", "thinking": "h"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1", "is_error": False}]},
+]
+EXAMPLES["/v1/messages"] = {
+    "model": "m", "max_tokens": 2, "messages": BLOCKS, "system": "s", "stream": False, "temperature": 0, "stop_sequences": ["x"],
+    "tools": [{"name": "f", "input_schema": {"type": "object"}}], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    "thinking": {"type": "enabled", "budget_tokens": 9}, "output_config": {"effort": "low"},
+}  # fmt: skip
+EXAMPLES["/v1/messages/count_tokens"] = {"model": "m", "messages": BLOCKS, "system": [{"type": "text", "text": "s"}]}
+EXAMPLES["/v1/responses"] = {
+    "model": "m", "max_output_tokens": 2, "instructions": "s", "stream": False, "temperature": 0, "reasoning": {"effort": "low"},
+    "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "h"}]},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": "1"},
+    ],
+    "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}], "tool_choice": "auto", "store": False,
+    "text": {"format": {"type": "text"}}, "truncation": "auto",
+}  # fmt: skip
+EXAMPLES["/tokenize"] = {"model": "m", "messages": MESSAGES, "add_special_tokens": True}
+EXAMPLES["/detokenize"] = {"model": "m", "tokens": [1, 2]}
 ODD = [
     None,
     True,
@@ -126,7 +161,7 @@ async def test_odd_bodies_are_answered_as_described(path, data):
     known = sorted(DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"])
     body = data.draw(bodies(EXAMPLES[path], [name for name in known if name != "model"]))
     with tempfile.TemporaryDirectory() as folder:
-        small_store.put(Path(folder), small_gguf.make(), "m")
+        small_store.put(Path(folder), small_gguf.make(tokenizer__chat_template=TEMPLATE), "m")
         async with (
             serving(home=Path(folder), store=Store(Path(folder))) as served,
             aiohttp.ClientSession() as http,

@@ -6,36 +6,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+from pool_bench import Bench
 
-from vllama_agent import pool as pools
 from vllama_agent.engines.base import EngineState
 from vllama_agent.lifecycle import Event, after
-from vllama_agent.pool import REVIVAL, Pool, key_of
-from vllama_agent.testing import FACTS, FakeEngine, FakeStore, until
-from vllama_core.config import AgentConfig
+from vllama_agent.pool import key_of, readiness
+from vllama_agent.testing import FACTS, FakeEngine, until
 from vllama_core.errors import EngineFailed, ModelNotFound
-
-
-class Bench:
-    """A pool whose engines are kept for looking at."""
-
-    def __init__(self, *names, make=FakeEngine, revival=REVIVAL, **settings):
-        self.engines = []
-        self.make = make
-        self.pool = Pool(FakeStore(*(names or ("m:latest",))), self._engine, AgentConfig(**settings), revival=revival)
-
-    def _engine(self, artifact):
-        self.engines.append(self.make())
-        return self.engines[-1]
-
-    def use(self, name="m", keep_alive=None):
-        return self.pool.use(self.pool.find(name), keep_alive)
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        await self.pool.close()
 
 
 async def test_two_requests_share_one_load():
@@ -193,7 +170,7 @@ async def test_a_pinned_model_whose_engine_gave_up_comes_back_without_a_request(
 
 
 async def test_a_pinned_model_is_tried_until_it_comes_back(monkeypatch):
-    monkeypatch.setattr(pools, "FIRST_RETRY", 0)
+    monkeypatch.setattr(readiness, "FIRST_RETRY", 0)
     errors = iter((None, "no memory", "still no memory", None))
     async with Bench(make=lambda: FakeEngine(load_error=next(errors)), revival=0) as bench:
         bench.pool.pin(("m",))
@@ -318,3 +295,21 @@ async def test_a_pin_holds_under_every_name_of_the_files():
         async with bench.use("alias", keep_alive=1.0):
             pass
         assert math.isinf(bench.pool.seconds_left(bench.pool.residents()[0]))
+
+
+async def test_what_was_pinned_before_the_server_was_there_loads_already_and_only_once():
+    async with Bench() as bench:
+        bench.pool.pin_ahead(("m",))
+        await until(lambda: bench.pool.unready() is None)
+        await bench.pool.fetch_and_pin(("m",))
+        assert bench.pool.unready() is None
+        assert len(bench.engines) == 1
+        assert bench.engines[0].loads == 1
+
+
+async def test_a_name_that_leads_nowhere_is_told_by_the_start_and_not_ahead_of_it():
+    async with Bench() as bench:
+        bench.pool.pin_ahead(("nobody",))
+        assert bench.engines == []
+        with pytest.raises(ModelNotFound):
+            await bench.pool.fetch_and_pin(("nobody",))

@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import fake_hub
+import fake_oci
 import ollama
 import pytest
 import small_gguf
@@ -126,6 +127,44 @@ async def test_an_error_after_the_first_line_is_a_line(hub: FakeHub, http: aioht
     assert "nobody/nothing is not on the hub" in events[1]["error"]
 
 
+async def test_a_model_of_an_oci_registry_is_asked_for_by_the_same_reference(
+    hub: FakeHub, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with fake_oci.running() as registry, testing.serving(**world(hub, tmp_path)) as served:
+        registry.add("org/team/m:1", registry.layer("application/vnd.docker.ai.gguf.v3", MODEL))
+        ref = f"oci://{registry.host}/org/team/m:1"
+        async with http.post(served.url + "/api/pull", json={"model": ref, "insecure": True}) as response:
+            assert (await lines(response))[-1] == {"status": "success"}
+        for asked in (ref, f"{registry.host}/org..team/m:1"):
+            async with http.post(served.url + "/api/generate", json={"model": asked, "prompt": "hi", "stream": False}) as response:
+                assert response.status == 200
+        async with http.post(served.url + "/api/copy", json={"source": ref, "destination": "short"}) as response:
+            assert response.status == 200
+
+
+async def test_no_client_can_ask_for_pickles(hub: FakeHub, http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    hub.add("me/old", {"config.json": b"{}", "pytorch_model.bin": bytes(2000)})
+    async with testing.serving(**world(hub, tmp_path)) as served:
+        asked = {"model": "me/old", "allow_pickle": True, "allow-pickle": True, "stream": False}
+        async with http.post(served.url + "/api/pull", json=asked) as response:
+            assert "vllama pull --allow-pickle" in (await response.json())["error"]
+    assert hub.sent["pytorch_model.bin"] == 0
+
+
+async def test_the_command_allows_pickles_on_its_own_machine(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It gets as far as the converter, which is not installed here; the server, which has no sources, is not asked."""
+    hub.add("me/old", {"config.json": b"{}", "pytorch_model.bin": bytes(2000)})
+    async with testing.serving() as served:
+        for name, value in {"VLLAMA_HOST": served.url, "VLLAMA_HOME": str(tmp_path / "home")}.items():
+            monkeypatch.setenv(name, value)
+        client = Hub(endpoint=hub.endpoint, cache=tmp_path / "cache")
+        monkeypatch.setattr(Hub, "from_environment", lambda **_: client)
+        assert await asyncio.to_thread(cli.main, ["pull", "--allow-pickle", "me/old"]) != 0
+    assert "vllama engines install convert" in capsys.readouterr().err
+
+
 async def test_ollamas_python_client_pulls(hub: FakeHub, tmp_path: Path) -> None:
     async with testing.serving(**world(hub, tmp_path)) as served, ollama.AsyncClient(host=served.url) as client:
         statuses = [part.status async for part in await client.pull(NAME, stream=True)]
@@ -147,7 +186,7 @@ async def test_two_pulls_of_one_model_share_one_download(hub: FakeHub, http: aio
         async with asyncio.TaskGroup() as tasks:
             both = [tasks.create_task(pull()) for _ in range(2)]
             await until(lambda: hub.sent["x-Q4_K_M.gguf"] >= 4 * MIB)
-            await until(lambda: sum("resolve" in seen for seen in hub.seen) == 2)  # two segments of one download
+            await until(lambda: len(hub.ranges) == 2)  # two segments of one download
             hub.gate.set()
     assert all(pulled.result()[-1] == {"status": "success"} for pulled in both)
     assert hub.sent["x-Q4_K_M.gguf"] == len(MODEL)
@@ -161,6 +200,7 @@ async def test_a_client_that_leaves_ends_its_pull_and_the_next_goes_on(hub: Fake
         await until(lambda: arrived(tmp_path) >= 3 * MIB)
         response.close()
         await until(lambda: not any(task.get_name().startswith("fetch ") for task in asyncio.all_tasks()))
+        await until(lambda: hub.sending == 0)
         before = hub.sent["x-Q4_K_M.gguf"]
         hub.gate.set()
         async with http.post(served.url + "/api/pull", json={"model": NAME}) as second:
@@ -168,6 +208,18 @@ async def test_a_client_that_leaves_ends_its_pull_and_the_next_goes_on(hub: Fake
     assert events[-1] == {"status": "success"}
     assert next(event["completed"] for event in events if "completed" in event) >= 3 * MIB
     assert hub.sent["x-Q4_K_M.gguf"] - before < len(MODEL) - 3 * MIB
+
+
+async def test_pulling_a_loaded_model_anew_unloads_the_older_one(hub: FakeHub, http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    async with testing.serving(**world(hub, tmp_path)) as served:
+        pulled, asked = {"model": NAME, "stream": False}, {"model": NAME, "prompt": "x", "stream": False}
+        await (await http.post(served.url + "/api/pull", json=pulled)).read()
+        await (await http.post(served.url + "/api/generate", json=asked)).read()
+        hub.add(NAME, {"x-Q4_K_M.gguf": (newer := small_gguf.make(padding=5000))})
+        await (await http.post(served.url + "/api/pull", json=pulled)).read()
+        assert served.service.pool.residents() == []
+        await (await http.post(served.url + "/api/generate", json=asked)).read()
+        assert [resident.artifact.size for resident in served.service.pool.residents()] == [len(newer)]
 
 
 async def test_a_managed_agent_pulls_nothing_and_says_that_its_model_is_here(
@@ -205,15 +257,16 @@ async def test_serving_a_name_fetches_it_while_probes_answer(hub: FakeHub, http:
 async def test_a_server_that_still_looks_for_its_model_is_not_ready() -> None:
     looking, answer = asyncio.Event(), asyncio.Event()
 
-    async def find(_: str) -> Any:
+    async def find(*_: object) -> Any:
         looking.set()
         await answer.wait()
         raise ModelNotFound("m")
 
     fetches = Fetches(find)
-    finding = asyncio.create_task(fetches.find("m", ModelNotFound("m")))
+    address = "https://host/m.gguf"
+    finding = asyncio.create_task(fetches.find(f"{address}?Signature=secret", ModelNotFound("m")))
     await looking.wait()
-    assert fetches.waiting == "m is being looked for"
+    assert fetches.waiting == f"{address} is being looked for", "probes answer everybody"
     answer.set()
     with pytest.raises(ModelNotFound):
         await finding
@@ -227,7 +280,8 @@ async def test_a_name_that_leads_nowhere_ends_the_start(hub: FakeHub, tmp_path: 
 
 
 async def test_a_fetch_that_fails_is_tried_again(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vllama_agent.fetches.FIRST_RETRY", 0.01)
+    for pause in ("FIRST_RETRY", "LAST_RETRY"):
+        monkeypatch.setattr(f"vllama_agent.fetches.{pause}", 0.01)
     hub.wrong.add("x-Q4_K_M.gguf")
     async with testing.serving(**world(hub, tmp_path), models=(NAME,)) as served:
         await until(lambda: "could not be fetched" in (served.service.unready() or ""))
@@ -249,6 +303,29 @@ async def test_the_command_pulls_through_the_server_and_is_quiet_in_a_pipe(
         assert (captured.out, captured.err.splitlines()) == ("", steps)
         assert await asyncio.to_thread(cli.main, ["pull", "nobody/nothing"]) == 1
         assert "nobody/nothing" in capsys.readouterr().err
+
+
+async def test_a_job_gets_lines_of_json_and_fetches_nothing_twice(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does it ask the server that the image's VLLAMA_HOST names."""
+    monkeypatch.setenv("VLLAMA_HOST", "0.0.0.0")
+    monkeypatch.setenv("VLLAMA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    pull = ["pull", "--if-missing", "--progress", "json", NAME]
+    assert await asyncio.to_thread(cli.main, pull) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"message": "pulling manifest"} in lines
+    last = [line["progress"] for line in lines if "progress" in line][-1]
+    assert last["completedBytes"] == last["totalBytes"] == len(MODEL)
+    hub.seen.clear()
+    assert await asyncio.to_thread(cli.main, pull) == 0
+    assert json.loads(capsys.readouterr().out) == {"message": f"{NAME} is here already"}
+    assert hub.seen == []
+    assert await asyncio.to_thread(cli.main, [*pull[:-1], "nobody/nothing"]) == 1
+    [*_, line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["failure"]["reason"] == "ModelNotFound"
 
 
 async def test_run_pulls_what_the_server_has_not(

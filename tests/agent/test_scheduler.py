@@ -10,7 +10,9 @@ from vllama_agent.engines.base import FinishReason
 from vllama_agent.engines.llama_cpp import fake_model as fake
 from vllama_agent.engines.llama_cpp.costs import RowShape, StepCosts
 from vllama_agent.engines.llama_cpp.prefix_cache import PrefixCache
-from vllama_agent.engines.llama_cpp.scheduler import WORTH_WAITING, Output, Request, Scheduler, State
+from vllama_agent.engines.llama_cpp.request import Output, Request, State
+from vllama_agent.engines.llama_cpp.rows import MIN_CHUNK
+from vllama_agent.engines.llama_cpp.scheduler import WORTH_WAITING, Scheduler
 from vllama_agent.engines.llama_cpp.textstream import TextStream
 from vllama_agent.engines.llama_cpp.whole_cache import WholeCache
 
@@ -31,10 +33,17 @@ class Bench:
         whole: bool = False,
         max_rows: int = 64,
         shape: RowShape = MIXED,
+        learnt: bool = True,
     ) -> None:
+        """
+        :param learnt: steps have told what rows cost.
+        """
         self.memory = fake.FakeMemory(cells, running=running, sequences=running if whole else sequences, whole_only=whole)
         self.cache = WholeCache(self.memory) if whole else PrefixCache(self.memory)
-        costs = StepCosts(seconds_per_prefill_row=PER_ROW, seconds_per_decode_step=0.01)
+        costs = StepCosts()
+        if learnt:
+            costs.observe(decode_rows=1, prefill_rows=0, seconds=0.01)
+            costs.observe(decode_rows=0, prefill_rows=100, seconds=100 * PER_ROW)
         self.scheduler = Scheduler(
             self.cache,
             costs,
@@ -94,7 +103,7 @@ def prompt_of(seed: int, length: int) -> list[int]:
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("seed", range(40))
 def test_any_course_of_events_gives_each_request_its_own_answer(seed: int, whole: bool, shape: RowShape) -> None:
-    """About 24,000 events over all seeds, in pools from roomy to far too small."""
+    """About 24,000 events over all seeds, in pools from roomy to far too small; half of the requests have tokens forced upon them."""
     chance = random.Random(seed)
     cells = chance.choice([160, 200, 400, 3000])
     bench = Bench(
@@ -112,7 +121,8 @@ def test_any_course_of_events_gives_each_request_its_own_answer(seed: int, whole
                 earlier = chance.choice(sorted(prompts))
                 prompt = (prompts[earlier] + bench.answers[earlier] + [3])[:130]
             prompts[event] = prompt
-            submitted[event] = bench.submit(event, prompt, limit=150, max_tokens=chance.randrange(1, 19))
+            grammar = fake.FakeGrammar(prompt, longest=chance.choice([1, 4, 30, 120])) if chance.random() < 0.5 else None
+            submitted[event] = bench.submit(event, prompt, limit=150, max_tokens=chance.randrange(1, 150 - len(prompt)), grammar=grammar)
         elif kind < 0.45 and submitted:
             victim = chance.choice(sorted(submitted))
             if bench.scheduler.cancel(victim):
@@ -220,10 +230,11 @@ def test_where_rows_do_not_mix_they_take_turns_within_one_budget() -> None:
 def test_a_chunk_is_made_of_whole_attention_tiles(heads: int, threads: int, multiple: int) -> None:
     """ggml gives each thread a quarter of its share of heads times rows, and a share that ends within a tile wastes the rest of it."""
     shape = RowShape.of_tiles(heads=heads, threads=threads)
-    assert shape == RowShape(mixes=False, multiple=multiple)
+    assert shape == RowShape(mixes=False, multiple=multiple, narrow=63)
     share = multiple * heads / (4 * threads)
     assert share % multiple == 0 or share % 64 == 0
-    assert [shape.rounded(rows) for rows in (multiple - 1, multiple, 3 * multiple - 1)] == [multiple - 1, multiple, 2 * multiple]
+    few = multiple // 2 - 1
+    assert [shape.rounded(rows) for rows in (few, few + 1, multiple, 3 * multiple - 1)] == [few, multiple, multiple, 2 * multiple]
 
 
 @pytest.mark.parametrize("shape", [MIXED, TURNS], ids=["mixed", "turns"])
@@ -257,6 +268,23 @@ def test_a_machine_too_slow_for_the_budget_still_prefills_half_of_the_time() -> 
     assert step is not None
     assert long.state is State.PREFILL
     assert 0.5 * decode_seconds / PER_ROW <= len(step.tokens) - 1 <= 1.1 * decode_seconds / PER_ROW
+
+
+def test_a_prompt_beside_an_answer_begins_with_few_rows_and_goes_on_with_as_many_as_they_turn_out_to_allow() -> None:
+    """Nothing was measured before: what rows cost is learnt from those that are wanted."""
+    bench = Bench(max_rows=512, cells=40_000, learnt=False)
+    seed = next(s for s in range(5000) if len(fake.continuation(prompt_of(s, 4), 60)) == 60)
+    answer = bench.submit(0, prompt_of(seed, 4), max_tokens=60, limit=4000)
+    bench.step()
+    long = bench.submit(1, prompt_of(1, 3000), limit=8000)
+    chunks: list[int] = []
+    while answer.state is State.DECODE:
+        before, at = long.computed, bench.now
+        bench.step()
+        chunks += [long.computed - before] if long.computed > before else []
+        assert bench.now - at <= 0.05 + 0.02
+    assert chunks[0] == MIN_CHUNK
+    assert max(chunks) >= 0.6 * 0.05 / PER_ROW
 
 
 def test_short_prompts_overtake_long_ones_but_not_for_ever() -> None:
@@ -340,3 +368,179 @@ def test_idle_prefixes_go_before_anybody_is_preempted() -> None:
     bench.drain()
     assert bench.scheduler.totals.preemptions == 0
     assert bench.cache.evicted_total > 0
+
+
+class Recital:
+    """Forces one long run after the first token."""
+
+    complete = False
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    def advance(self, _token: int, most: int) -> list[int]:
+        run, self._left = [7] * min(most, self._left), 0
+        return run
+
+
+def test_a_long_forced_run_in_a_small_pool_lets_the_next_request_wait() -> None:
+    """Its cells are promised: another request is not admitted into them, to be preempted at once, admitted again, and so on."""
+    bench = Bench(cells=150, running=4, max_rows=256)
+    reciting = bench.submit(0, prompt_of(1, 50), limit=150, max_tokens=90, grammar=Recital(80))
+    bench.step()
+    assert reciting.remaining > 64
+    bench.submit(1, prompt_of(2, 60), limit=150)
+    bench.drain()
+    assert bench.answers[1] == fake.continuation(prompt_of(2, 60), 12)
+    assert bench.scheduler.totals.preemptions == 0
+
+
+def test_a_reused_prefix_is_not_counted_as_room_too() -> None:
+    """A request whose idle prefix is nearly all that could be evicted waits; admitted, it would lose the prefix and its place."""
+    bench = Bench(cells=300, running=4, max_rows=256)
+    shared = prompt_of(3, 100)
+    for request_id, end in ((0, [1, 2, 3, 4, 5]), (1, [9, 9, 9])):
+        bench.submit(request_id, shared + end, max_tokens=1)
+        bench.drain()
+    bench.submit(2, prompt_of(4, 180), max_tokens=60, limit=290)
+    bench.step()
+    assert bench.cache.free < 20 < bench.cache.idle
+    again = bench.submit(3, shared + prompt_of(5, 20), max_tokens=3)
+    bench.drain()
+    assert again.cached_tokens == 100
+    assert bench.scheduler.totals.preemptions == 0
+
+
+def test_readers_that_are_behind_make_place_for_those_that_wait() -> None:
+    """All sequences belong to answers that nobody reads: the next request is answered, and they go on where they were."""
+    seeds = [s for s in range(3000) if len(fake.continuation(prompt_of(s, 10), 20)) == 20][:3]
+    bench = Bench(running=2)
+    for i in (0, 1):
+        bench.submit(i, prompt_of(seeds[i], 10), max_tokens=20)
+    bench.step()
+    for i in (0, 1):
+        bench.scheduler.pause(i, True)
+    bench.submit(2, prompt_of(seeds[2], 10), max_tokens=20)
+    while 2 not in bench.finished:
+        assert bench.step(), "nobody works although somebody waits"
+    assert bench.step() == []
+    computed = bench.scheduler.totals.prompt_computed
+    for i in (0, 1):
+        bench.scheduler.pause(i, False)
+    bench.drain()
+    assert bench.answers == {i: fake.continuation(prompt_of(seeds[i], 10), 20) for i in range(3)}
+    assert bench.scheduler.totals.prompt_computed - computed <= 2, "what was computed was not kept"
+
+
+def test_who_is_read_slowly_is_preempted_first() -> None:
+    seeds = [s for s in range(3000) if len(fake.continuation(prompt_of(s, 60), 40)) == 40][:2]
+    bench = Bench(cells=150, running=4)
+    slow = bench.submit(0, prompt_of(seeds[0], 60), max_tokens=40, limit=150)
+    bench.step()
+    bench.scheduler.pause(0, True)
+    bench.submit(1, prompt_of(seeds[1], 60), max_tokens=40, limit=150)
+    while 1 not in bench.finished:
+        assert bench.step()
+    assert slow.state is State.WAITING
+    bench.scheduler.pause(0, False)
+    bench.drain()
+    assert bench.answers == {i: fake.continuation(prompt_of(seeds[i], 60), 40) for i in (0, 1)}
+
+
+def forcing(bench: Bench, request_id: int, *, tokens: int, **options: object) -> tuple[Request, fake.FakeGrammar]:
+    """A request for `tokens` tokens, up to eight of them forced at a time, of a model that would go on."""
+    prompt = prompt_of(next(s for s in range(5000) if fake.END not in fake.continuation(prompt_of(s, 10), 41)), 10)
+    ends_after = options.pop("ends_after", None)
+    grammar = fake.FakeGrammar(prompt, longest=8, ends_after=ends_after)  # type: ignore[arg-type]
+    return bench.submit(request_id, prompt, max_tokens=tokens, grammar=grammar, **options), grammar
+
+
+def test_forced_tokens_come_with_the_token_before_and_are_computed_in_one_step() -> None:
+    bench = Bench()
+    request, grammar = forcing(bench, 0, tokens=40)
+    bench.drain()
+    assert bench.answers[0] == fake.continuation(request.tokens[:10], 40)
+    assert grammar.forced > 10
+    assert len(bench.rows) == 40 - grammar.forced
+    assert bench.scheduler.totals.generated == 40
+
+
+@pytest.mark.parametrize("shape", [MIXED, RowShape(mixes=False, multiple=16, narrow=5)], ids=["mixed", "narrow"])
+def test_forced_tokens_of_one_answer_hold_up_no_other(shape: RowShape) -> None:
+    """Each step brings every other answer its token, and stays as narrow as the backend likes it."""
+    bench = Bench(shape=shape)
+    seed = next(s for s in range(5000) if len(fake.continuation(prompt_of(s, 4), 60)) == 60)
+    bench.submit(1, prompt_of(seed, 4), max_tokens=60)
+    bench.step()
+    request, _ = forcing(bench, 0, tokens=40)
+    while request.state is not State.DECODE:
+        bench.step()
+    while 0 not in bench.finished:
+        assert 1 in {output.request.id for output in bench.step()}
+        assert bench.rows[-1] <= max(shape.narrow, 2)
+    bench.drain()
+    assert bench.answers[1] == fake.continuation(prompt_of(seed, 4), 60)
+
+
+def test_a_complete_grammar_ends_the_answer_without_an_end_token() -> None:
+    bench = Bench()
+    request, _ = forcing(bench, 0, tokens=40, ends_after=23)
+    bench.drain()
+    assert bench.finished[0] is FinishReason.STOP
+    assert bench.answers[0] == fake.continuation(request.tokens[:10], 23)
+
+
+@pytest.mark.parametrize("tokens", range(1, 20))
+def test_forced_tokens_keep_to_the_limits(tokens: int) -> None:
+    """num_predict, and the window."""
+    bench = Bench()
+    forcing(bench, 0, tokens=tokens)
+    forcing(bench, 1, tokens=40, limit=10 + tokens)
+    bench.drain()
+    assert [len(bench.answers[i]) for i in (0, 1)] == [tokens, tokens]
+    assert bench.finished[0] is bench.finished[1] is FinishReason.LENGTH
+
+
+class Chorus:
+    """Forces the same three tokens after every sampled one."""
+
+    complete = False
+
+    def advance(self, _token: int, most: int) -> list[int]:
+        return [7, 8, 9][:most]
+
+
+def test_a_shift_between_forced_tokens_loses_none() -> None:
+    """The window is full in the middle of a run: what has not been forced is sampled after the shift, and nothing is doubled."""
+    bench = Bench()
+    request = bench.submit(0, prompt_of(3, 10), max_tokens=300, limit=21, shift=True, num_keep=4, grammar=Chorus())
+    bench.drain()
+    assert request.context_shifts >= 2
+    assert len(bench.answers[0]) == request.generated
+    assert request.generated == 300 or bench.answers[0][-1] == fake.END
+
+
+def test_a_stop_string_among_forced_tokens_ends_the_answer_there() -> None:
+    bench = Bench()
+    request, grammar = forcing(bench, 0, tokens=40)
+    expected = "".join(chr(65 + token) for token in fake.continuation(request.tokens, 40))
+    request.text = TextStream((expected[20:23],))
+    text = ""
+    while 0 not in bench.finished:
+        text += "".join(output.text for output in bench.step())
+    assert grammar.forced
+    assert bench.finished[0] is FinishReason.STOP
+    assert text == expected[: expected.index(expected[20:23])]
+
+
+def test_an_answer_that_cannot_go_on_is_forgotten_and_the_others_go_on() -> None:
+    bench = Bench()
+    for i in range(2):
+        bench.submit(i, prompt_of(i, 5), max_tokens=4)
+    step = bench.scheduler.plan(0.0)
+    assert step is not None
+    tokens = bench.memory.decode(step)
+    outputs = bench.scheduler.commit(step, [None, tokens[1]], now=0.1, seconds=0.1)
+    bench.check()
+    assert [output.request.id for output in outputs] == [1]
+    assert bench.scheduler.running == 1

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 from dataclasses import replace
 
 import pytest
@@ -85,13 +86,16 @@ async def test_empty_requests_load_and_unload(http, route, extra):
             await until(lambda state=state: served.engine.state is state)
 
 
-async def test_headers_tell_what_was_ignored_and_cut(http):
+async def test_headers_and_the_log_tell_what_was_ignored_and_cut(http, caplog):
+    caplog.set_level(logging.DEBUG, "vllama_agent.server")
     engine = FakeEngine(facts=replace(FACTS, context_length=64))
     async with serving(engine) as served:
         options = {"num_gpu": 1, "num_ctx": 70, "num_predict": 1}
         body = {"model": "m", "messages": [{"role": "user", "content": "x" * 100}], "options": options}
         async with http.post(served.url + "/api/chat", json=body) as response:
             assert response.headers["X-Vllama-Ignored"] == "num_gpu, num_ctx"
+            [told] = [record for record in caplog.records if "not honoured" in record.message]
+            assert (told.model, told.options) == ("m:latest", "num_gpu, num_ctx")
             dropped, asked = map(int, response.headers["X-Vllama-Truncated"].split("/"))
             assert 0 < dropped < asked
         async with http.post(served.url + "/api/chat", json=body | {"truncate": False}) as response:
@@ -117,7 +121,7 @@ async def test_headers_tell_what_was_ignored_and_cut(http):
         ("/api/show", b'{"name":"other"}', 404, "model 'other:latest' not found"),
         ("/api/chat", b'{"model":"m","messages":[{"role":"robot"}]}', 400, "messages[0].role"),
         ("/api/chat", b'{"model":"m","options":{"top_k":"x"}}', 400, "options.top_k"),
-        ("/api/chat", b'{"model":"m","tools":[{}]}', 400, "not yet"),
+        ("/api/generate", b'{"model":"m","prompt":"a","tools":[{}]}', 400, "not yet"),
         ("/api/generate", b'{"model":"m","prompt":"a","suffix":"b"}', 400, "m does not support insert"),
         ("/api/chat", b'{"model":"m","logprobs":1}', 400, "logprobs must be a boolean"),
         ("/api/generate", b'{"model":"m","images":{}}', 400, "images"),

@@ -63,8 +63,9 @@ async def test_openai_chats_and_completes(tmp_path):
             done = await client.completions.create(model="m", prompt="a", max_tokens=2, logprobs=1)
             assert done.choices[0].logprobs.text_offset == [0, 3]
             assert [model.id async for model in client.models.list()] == ["m:latest"]
-            with pytest.raises(openai.BadRequestError, match="not yet"):
-                await client.chat.completions.create(model="m", messages=HI, response_format={"type": "json_object"})
+            tools = [{"type": "function", "function": {"name": "f"}}]
+            with pytest.raises(openai.BadRequestError, match="does not support tools"):
+                await client.chat.completions.create(model="m", messages=HI, tools=tools, tool_choice="required")
         async with openai.AsyncOpenAI(base_url=served.url + "/v1", api_key="sk-two", max_retries=0) as client:
             with pytest.raises(openai.AuthenticationError):
                 await client.models.list()

@@ -21,7 +21,24 @@ pieces, delay, seconds, wait = int(sys.argv[1]), *map(float, sys.argv[2:])
 logs.configure("json", "info")
 config = AgentConfig(port=0, drain_seconds=seconds, drain_delay=wait)
 engine = FakeEngine(pieces=["x"] * pieces, delay=delay)
-sys.exit(uvloop.run(serve(config, store=FakeStore("m:latest"), make_engine=lambda _: engine)))
+sys.exit(uvloop.run(serve(config, store=FakeStore("m:latest"), make_engine=lambda *_: engine)))
+"""
+
+
+SILENT_HUB = """
+import asyncio, logging, sys, uvloop
+from vllama_agent import logs
+from vllama_agent.server import serve
+from vllama_agent.store import pull
+from vllama_agent.testing import FakeEngine, FakeStore
+from vllama_core.config import AgentConfig
+async def find(*_):
+    logging.getLogger("hub").info("asked")
+    await asyncio.Event().wait()
+pull.find = find
+logs.configure("json", "info")
+config = AgentConfig(port=0, models=("elsewhere",))
+sys.exit(uvloop.run(serve(config, store=FakeStore("m:latest"), make_engine=lambda *_: FakeEngine(), sources=object())))
 """
 
 
@@ -105,3 +122,19 @@ async def test_a_second_signal_ends_at_once():
         agent.process.send_signal(signal.SIGINT)
         assert "shutting down" in await response.text()
         assert await agent.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_a_start_that_waits_for_a_silent_hub(number):
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SILENT_HUB, stderr=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(20):
+            while b"asked" not in await process.stderr.readline():
+                pass
+            process.send_signal(number)
+            rest = await process.stderr.read()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert [json.loads(line)["message"] for line in rest.splitlines()] == [f"{number.name}: the start is given up", "stopped"]

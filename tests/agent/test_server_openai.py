@@ -103,7 +103,7 @@ async def test_models(http):
             assert (await response.json())["error"]["type"] == "not_found_error"
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/responses", "/v1/messages"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank"])
 async def test_what_comes_later_says_so(http, path):
     async with serving() as served, http.post(served.url + path, json={}) as response:
         assert response.status == 501

@@ -5,9 +5,12 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from vllama_agent.server import answers
+from vllama_agent.server.sender import Sender
 from vllama_agent.testing import FakeEngine, serving, until
+from vllama_core.errors import RequestCancelled
 
 HEAD = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n"
 CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -90,3 +93,14 @@ async def test_a_body_that_does_not_come_is_told(monkeypatch):
         writer.write(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert b"408" in await reader.readline()
         assert b"did not arrive within" in await reader.readuntil(b"}")
+
+
+@pytest.mark.parametrize("step", ["prepare", "write"])
+async def test_a_reader_that_leaves_as_its_stream_begins_has_cancelled_the_request(step, monkeypatch):
+    async def left(*_arguments):
+        raise ConnectionResetError
+
+    sender = Sender(make_mocked_request("POST", "/api/chat"), "application/x-ndjson", {}, write_timeout=1)
+    monkeypatch.setattr(sender.response, step, left)
+    with pytest.raises(RequestCancelled):
+        await sender.send(b"{}")

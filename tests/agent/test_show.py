@@ -32,3 +32,7 @@ def test_long_arrays_are_read_only_when_they_are_shown(count, verbose, reads):
     info = show.model_info(GgufHeader(3, {"tokenizer.ggml.tokens": array}, (), 0), verbose=verbose)
     assert array.reads == reads
     assert info["tokenizer.ggml.tokens"] == (list(range(count)) if reads else [])
+
+
+def test_a_model_that_only_embeds_can_do_nothing_here_yet():
+    assert show.capabilities({"general.architecture": "bert", "bert.pooling_type": 1}) == []

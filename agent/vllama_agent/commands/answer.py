@@ -12,22 +12,39 @@ _CONTROLS = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if cod
 
 
 class Printer:
-    """Prints pieces as they come; into a pipe exactly as they are, on a terminal without control characters."""
+    """Prints pieces as they come; into a pipe exactly as they are, on a terminal without control characters.
 
-    def __init__(self, *, verbose: bool) -> None:
+    :param hide_thinking: print no thoughts.
+    """
+
+    def __init__(self, *, verbose: bool, hide_thinking: bool = False) -> None:
         self._verbose = verbose
+        self._hide_thinking = hide_thinking
+        self._thinking = False
         self._terminal = sys.stdout.isatty()
         self._done = False
 
-    def show(self, words: str, piece: Mapping[str, Any]) -> None:
+    def show(self, words: str, piece: Mapping[str, Any], *, thought: str = "") -> None:
         """Print a piece; after the last also a line's end, and the costs if they are wanted."""
-        sys.stdout.write(safe(words) if self._terminal else words)
+        self._write(self._framed(words, "" if self._hide_thinking else thought))
         self._done = bool(piece.get("done"))
         if self._done:
             sys.stdout.write("\n\n" if self._terminal else "\n")
         sys.stdout.flush()
         if self._done and self._verbose:
             print("\n".join(costs(piece)), file=sys.stderr)
+
+    def _framed(self, words: str, thought: str) -> str:
+        """With the lines that stand around thoughts, as Ollama's command prints them."""
+        framed = thought if self._thinking or not thought else f"Thinking...\n{thought}"
+        self._thinking = self._thinking or bool(thought)
+        if words and self._thinking:
+            self._thinking = False
+            framed += "\n...done thinking.\n\n"
+        return framed + words
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(safe(text) if self._terminal else text)
 
     def end(self) -> None:
         """The stream is over.

@@ -30,6 +30,9 @@ class Bars:
         if self._progress is not None:
             self._progress.stop()
 
+    def expect(self, total: int) -> None:
+        """Each file has a bar of its own, which needs no sum."""
+
     def show(self, event: Mapping[str, Any]) -> None:
         """One event: a step, or the bytes of a file."""
         status = answer.safe(str(event.get("status", "")))

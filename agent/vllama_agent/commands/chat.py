@@ -32,21 +32,22 @@ Read = Callable[[str], str]
 class Chat:
     """A conversation.
 
-    :param keep_alive: the request's field, or nothing.
+    :param chosen: fields of every request: `keep_alive`, `think`.
     """
 
-    def __init__(self, client: Client, model: str, *, keep_alive: Mapping[str, Any], verbose: bool) -> None:
+    def __init__(self, client: Client, model: str, *, chosen: Mapping[str, Any], verbose: bool, hide_thinking: bool = False) -> None:
         self._client = client
         self._model = model
-        self._keep_alive = keep_alive
+        self._chosen = chosen
         self._verbose = verbose
+        self._hide_thinking = hide_thinking
         self.messages: list[dict[str, str]] = []
         self.system = ""
         self.options: dict[str, Any] = {}
 
     def load(self) -> None:
         """Load the model, so that what is wrong with it is told before the first question."""
-        self._client.post("/api/generate", {"model": self._model, "stream": False, **self._keep_alive})
+        self._client.post("/api/generate", {"model": self._model, "stream": False, **self._chosen})
 
     def run(self, read: Read) -> int:
         """Answer until the user leaves."""
@@ -81,14 +82,14 @@ class Chat:
         """Ask and print. A stopped or failed answer leaves no half of itself in the history, a stopped one keeps what was said."""
         self.messages.append({"role": "user", "content": words})
         system = [{"role": "system", "content": self.system}] if self.system else []
-        body = {"model": self._model, "messages": system + self.messages, "options": self.options, **self._keep_alive}
-        printer, said = Printer(verbose=self._verbose), []
+        body = {"model": self._model, "messages": system + self.messages, "options": self.options, **self._chosen}
+        printer, said = Printer(verbose=self._verbose, hide_thinking=self._hide_thinking), []
         # A generator; closing it closes the connection, and that is what cancels the answer at the server.
         stream = cast(Generator[dict[str, Any], None, None], self._client.stream("/api/chat", body))
         try:
             for piece in stream:
                 said.append(piece["message"]["content"])
-                printer.show(said[-1], piece)
+                printer.show(said[-1], piece, thought=piece["message"].get("thinking", ""))
             printer.end()
         except KeyboardInterrupt:
             print("\n")
@@ -153,6 +154,10 @@ class Chat:
 
 
 def _words(text: str) -> list[str]:
+    """As a shell would take them apart; an object in JSON is one word, with its quotation marks."""
+    name, _, value = text.partition(" ")
+    if value.lstrip().startswith("{"):
+        return [name, value.strip()]
     try:
         return shlex.split(text)
     except ValueError:

@@ -50,9 +50,7 @@ class Client:
     @property
     def url(self) -> str:
         """As people write it."""
-        host = self._where.connectable
-        shown = f"[{host}]" if ":" in host else host
-        return f"{self._where.scheme or 'http'}://{shown}:{self._where.effective_port}{self._where.path}"
+        return self._where.url
 
     def get(self, path: str) -> Any:
         """A route's answer."""

@@ -9,7 +9,7 @@ from vllama_agent.commands import output, places
 from vllama_agent.store import usage
 from vllama_core import human
 
-COLUMNS = ("NAME", "SIZE", "OWN", "STORE")
+COLUMNS = ("NAME", "FORMAT", "SIZE", "OWN", "STORE")
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.as_json(asdict(found))
         return 0
-    output.table(COLUMNS, [(model.name, human.size(model.size), human.size(model.own), model.store) for model in found.models])
+    rows = [(model.name, str(model.form), human.size(model.size), human.size(model.own), model.store) for model in found.models]
+    output.table(COLUMNS, rows)
     print()
     print(f"{human.size(found.blobs)} in {found.home}, {human.size(found.unused)} of it unused; `vllama gc` removes that")
     if found.elsewhere:

@@ -20,12 +20,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="print what was found as JSON")
     actions = made.add_subparsers(dest="action", metavar="install")
     about = (
-        "Make the environment of the converter from Hugging Face files to GGUF, below $VLLAMA_HOME/envs. With uv where it is on the "
-        "PATH, else with pip; both heed their own variables. On x86-64 Linux an index with CPU builds of torch, named in "
-        "PIP_EXTRA_INDEX_URL, makes it 1 GB instead of 5."
+        "Make the environment of vLLM (Linux with NVIDIA GPUs), of MLX (Apple Silicon), or of the converter from Hugging Face files to "
+        "GGUF, below $VLLAMA_HOME/envs. With uv where it is on the PATH, else with pip; both heed their own variables. For the converter "
+        "an index with CPU builds of torch, named in PIP_EXTRA_INDEX_URL, makes it 1 GB instead of 5 on x86-64 Linux."
     )
     install = actions.add_parser("install", help="make an environment", description=about, allow_abbrev=False)
-    install.add_argument("name", choices=("convert",), help="which one")
+    install.add_argument("name", choices=("vllm", "mlx", "convert"), help="which one")
     return made
 
 
@@ -34,13 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     :raises ConfigError: the environment cannot be made.
     """
-    home = settings.read(argparse.Namespace(model=[]), os.environ).home
+    home = settings.read(argparse.Namespace(), os.environ).home
     if arguments.action == "install":
-        from vllama_agent.environments import install
+        from vllama_agent.environments import install, layout
 
         begin = time.monotonic()
-        made = install.install(home, tell=lambda words: print(words, file=sys.stderr))
-        print(f"convert is at {made.folder} ({human.span(time.monotonic() - begin)})")
+        made = install.install(home, layout.KINDS[arguments.name], tell=lambda words: print(words, file=sys.stderr))
+        print(f"{arguments.name} is at {made.folder} ({human.span(time.monotonic() - begin)})")
         return 0
     from vllama_agent.environments import report
 

@@ -92,7 +92,11 @@ def _adopted(layers: Layers, model: Adoptable, *, force: bool) -> Outcome:
     if known is not None and not force:
         return Outcome(model.name.display, "kept", ("has another model here; --force replaces it.",))
     library = Library(layers)
-    older = library.publish(manifest)
-    if older is not None:
-        library.free(older)
+    try:
+        older = library.publish(manifest)
+        if older is not None:
+            library.free(older)
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigError(f"{error.filename or layers.home} cannot be written: {why}; VLLAMA_HOME names another place") from error
     return Outcome(model.name.display, "imported", manifest.source.notes)

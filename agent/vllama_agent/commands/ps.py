@@ -21,12 +21,25 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
-    models = client.from_environment().get("/api/ps").get("models") or []
+    told = client.from_environment().get("/api/ps")
+    models = told.get("models") or []
     if arguments.json:
         output.as_json(models)
     else:
         output.table(COLUMNS, [row(model) for model in models])
+        for sentence in [*problems(models), *loads(told.get("loading") or [])]:
+            print(sentence)
     return 0
+
+
+def problems(models: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each model that runs elsewhere than it was to run; Ollama's servers send none."""
+    return [f"{model['name']} {model['problem']}" for model in models if model.get("problem")]
+
+
+def loads(loading: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each model that is not there yet; Ollama's servers send none."""
+    return [f"{model['name']} is loading: {model['progress']}" for model in loading]
 
 
 def row(model: dict[str, Any]) -> tuple[str, ...]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import asyncio
+import functools
+import gc
 import os
 import sys
-from dataclasses import replace
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from vllama_agent.commands import settings
-from vllama_core.config import AgentConfig, LlamaCppConfig
-from vllama_core.errors import ConfigError
+from vllama_core.config import AgentConfig
+from vllama_core.engine_build import EngineName
+from vllama_core.model_form import Form
+
+if TYPE_CHECKING:
+    from vllama_agent.engines.llama_cpp.spares import Spares
+    from vllama_agent.engines.suiting import Engines
+    from vllama_agent.fetches import Fetch
+    from vllama_agent.store.sources import Sources
 
 EPILOG = "Environment variables do the same: VLLAMA_HOST, VLLAMA_KEEP_ALIVE … or Ollama's own; docs/configuration.md has them all."
 
@@ -34,35 +43,93 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def serve(config: AgentConfig) -> int:
-    """Serve the store's models by llama.cpp.
+    """Serve the store's models by the engine that suits each.
 
     :raises ConfigError: the settings contradict each other, or something that they name is not there.
     """
-    _require_engine()
-    from vllama_agent import server
-    from vllama_agent.engines.base import Engine
-    from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
-    from vllama_agent.store import Artifact, Store
-    from vllama_agent.store.sources import sources_of
+    import uvloop
 
-    def make_engine(artifact: Artifact) -> Engine:
-        return LlamaCppEngine(files=artifact.files, config=_for(artifact, config.llama_cpp), load_timeout=config.load_timeout)
-
-    return server.run(config, store=Store(config.home, config.stores), make_engine=make_engine, sources=sources_of(config))
+    gc.disable()  # modules are no garbage: to look for some among them took a tenth of the start
+    try:
+        return uvloop.run(_serve(config))
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
-def _for(artifact: Any, config: LlamaCppConfig) -> LlamaCppConfig:
-    """The settings that a model is loaded with: its own num_ctx counts where --ctx-size was not said, as far as it was trained for it."""
-    asked = artifact.parameters.get("num_ctx")
-    if not asked or config.ctx_size is not None:
-        return config
-    return replace(config, ctx_size=min(asked, artifact.brief.context_length or asked))
+async def _serve(config: AgentConfig) -> int:
+    """Three things begin one after the other and go on at once: processes for an engine, the load of the models that were named, and
+    the import of the server, which is half of our own start."""
+    from vllama_agent.engines.llama_cpp import version
+    from vllama_agent.engines.llama_cpp.spares import Spares
+
+    spares = Spares(refill=not config.managed)
+    try:
+        if config.load.engine in (None, EngineName.LLAMA_CPP) and version.is_here():
+            await spares.begin()
+        engines = _engines(config, spares)
+        if engines.prefers is not Form.GGUF:
+            await spares.close()
+        return await _load_and_serve(config, engines)
+    finally:
+        await spares.close()
 
 
-def _require_engine() -> None:
-    """Said here in one sentence instead of by a worker that dies."""
-    if importlib.util.find_spec("llama_cpp") is None:
-        raise ConfigError(
-            "the llama.cpp engine is not installed for this Python; in a checkout run: make run; "
-            f"elsewhere: {sys.executable} -m pip install 'vllama-serve[llama]'"
+def _engines(config: AgentConfig, spares: Spares) -> Engines:
+    """Those of this machine.
+
+    :raises ConfigError: the one that was asked for is not here, or none is.
+    """
+    from vllama_agent import logs
+    from vllama_agent.engines import process, registry
+    from vllama_core import engine_choice
+
+    here = registry.builds(config.home)
+    # said here in one sentence instead of by a worker that dies
+    engine_choice.require(config.load.engine or engine_choice.any_of(here), here)
+    logs.configure(config.log_format, config.log_level)
+    process.yield_to_children()
+    from vllama_agent.engines.suiting import Engines
+    from vllama_agent.hardware.machine import detect
+
+    return Engines(config, detect(), here, spares)
+
+
+async def _load_and_serve(config: AgentConfig, engines: Engines) -> int:
+    from vllama_agent.pool import Surroundings, make_pool
+    from vllama_agent.store import Store, ahead
+
+    store = Store(config.home, config.stores, prefers=engines.prefers)
+    ahead.read_ahead(store, config.models)
+    surroundings = Surroundings(accelerators=engines.accelerators, size=engines.size, prefers=engines.prefers)
+
+    @functools.cache
+    def sources() -> Sources:
+        """Imported late: it has an HTTP client, which takes as long as all that a load needs."""
+        from vllama_agent.store.sources import sources_of
+
+        return sources_of(config, prefers=engines.prefers)
+
+    async def find(ref: str, form: Form | None) -> Fetch:
+        from vllama_agent.store import pull
+
+        return await pull.find(sources(), ref, form)
+
+    pool = make_pool(config, store=store, make_engine=engines.make, find=find, surroundings=surroundings)
+    try:
+        pool.pin_ahead(config.models)
+        server = await asyncio.to_thread(_import_server)
+        gc.freeze()  # as `server.run` does, but without collecting first, which would hold up the load
+        gc.enable()
+        status: int = await server.serve(
+            config, store=store, make_engine=engines.make, sources=sources(), surroundings=surroundings, pool=pool
         )
+    finally:
+        await pool.close()
+    return status
+
+
+def _import_server() -> ModuleType:
+    from vllama_agent import server
+
+    return server

@@ -48,6 +48,7 @@ def text(reply: dict[str, Any], *, verbose: bool = False) -> str:
     sections.append(("Parameters", [_split(line) for line in (reply.get("parameters") or "").splitlines()]))
     sections.append(("System", _first_lines(reply.get("system"))))
     sections.append(("License", _first_lines(reply.get("license"))))
+    sections.append(("Notes", [(note, "") for note in reply.get("notes") or []]))
     if verbose:
         sections.append(("Metadata", [(key, _short(value)) for key, value in reply.get("model_info", {}).items()]))
         tensors = reply.get("tensors") or []

@@ -3,18 +3,27 @@ behind the setting's name."""
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from vllama_core import durations
+from vllama_core import durations, quantities, vllm_arguments
+from vllama_core.engine_build import EngineName
 
 FALSE = ("0", "f", "false", "no", "off")
 """What Go's strconv.ParseBool takes for false, and two words that people write."""
 
 
-def option(text: str) -> bool | int | float | str:
-    """A model's option as JSON has it: a number or a truth value where it looks like one. The server says what is wrong."""
+def option(text: str) -> Any:
+    """A model's option as JSON has it: an object, a number or a truth value where it looks like one. The server says what is wrong."""
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -55,6 +64,32 @@ def number(*, above: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def engine_arguments(text: str) -> tuple[str, ...]:
+    """Arguments of vLLM, split as a shell does it.
+
+    :raises ValueError: a quotation mark is open, or one is the agent's own.
+    """
+    found = tuple(shlex.split(text))
+    for argument in found:
+        if why := vllm_arguments.refusal(argument):
+            raise ValueError(f"{argument.partition('=')[0]} is not to be given: {why}")
+    return found
+
+
+def engine(text: str) -> EngineName | None:
+    """An engine's name; None for ``auto``. LLMServe writes ``llamacpp``."""
+    word = one_of("auto", *EngineName, aliases={"llamacpp": EngineName.LLAMA_CPP})(text)
+    return None if word == "auto" else EngineName(word)
+
+
+def memory(text: str) -> int:
+    """Bytes; some must be left for a model."""
+    found = quantities.parse_bytes(text)
+    if not found:
+        raise ValueError("no model fits into nothing")
+    return found
 
 
 def one_of(*words: str, aliases: dict[str, str] | None = None) -> Callable[[str], str]:
