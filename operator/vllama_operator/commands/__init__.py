@@ -1,0 +1,1 @@
+"""`vllama cluster`: models in a Kubernetes cluster, for people. Nothing here can do what kubectl cannot."""
