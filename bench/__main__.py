@@ -1,6 +1,6 @@
 """`make bench`: measure, write the results down one by one, and BENCHMARKS.md from them.
 
-python -m bench                        # everything, at most two and a half hours
+python -m bench                        # everything: two and a half hours, ten minutes' soak, and half an hour for the operator
 python -m bench one-greedy,shared      # some rows
 python -m bench --list                 # the rows and how long they take
 python -m bench --report               # only write BENCHMARKS.md from what was measured
@@ -16,6 +16,7 @@ import signal
 from collections.abc import Iterator
 
 from bench import peers, places, report, rows, run
+from bench.goals import Row
 from bench.results import ResultsFile
 
 
@@ -57,7 +58,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _print_plan(planned: list[tuple[rows.Row, int, float]]) -> None:
+def _print_plan(planned: list[tuple[Row, int, float]]) -> None:
     for row, number, minutes in planned:
         print(f"{row.key:16} {number} rounds  about {minutes:5.1f} min   {row.title}")
     print(f"{'':16} together about {sum(minutes for *_, minutes in planned):.0f} min on an otherwise idle machine")

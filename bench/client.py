@@ -127,7 +127,7 @@ def _parse_ollama(line: bytes) -> Piece | None:
 
 
 def llama_server_api() -> Api:
-    """llama-server's /completion with token ids; it is told to go on after an end token, and not to keep its finished prompts' KV."""
+    """llama-server's /completion with token ids; it is told to go on after an end token. Its cache of prompts stays on, as ours does."""
 
     def body(prompt: Prompt, tokens: int, sampler: Sampler) -> dict[str, Any]:
         request = {"prompt": list(prompt.ids), "n_predict": tokens, "stream": True, "ignore_eos": True}

@@ -4,6 +4,10 @@ python -m bench.inside rate-greedy 1     # one stream where the worker's frames 
 python -m bench.inside rate-default 1
 python -m bench.inside cancel 1          # how long until a cancelled request is gone
 python -m bench.inside agent-cpu 1       # see `bench.standin`
+python -m bench.inside structured 1      # see `bench.structured`
+python -m bench.inside codecs 1          # see `bench.codecs`
+python -m bench.inside cold-start 1      # and load-big-warm and so on: see `bench.cold`
+python -m bench.inside operator-idle 1   # and operator-apply and so on: see `bench.llmserves`
 """
 
 from __future__ import annotations
@@ -15,35 +19,38 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 
-from bench import places, standin, stats
+from bench import codecs, cold, llmserves, places, served, standin, stats, structured, vllm, vllm_proxy
 from bench.client import NEVER
 from bench.prompts import Prompt, Vocabulary, make
 from bench.workloads import ANSWER, PROMPT
+from vllama_agent.engines import process
 from vllama_agent.engines.base import GenerateRequest, Sampling
 from vllama_agent.engines.llama_cpp import engine as engine_module
-from vllama_agent.engines.process import Child
-from vllama_core.config import LlamaCppConfig
+from vllama_agent.engines.llama_cpp import spares
+from vllama_core.config import LoadConfig
 
 TRIALS = 8
 Engine = engine_module.LlamaCppEngine
 
 
-class EagerChild(Child):
+class EagerChild(process.Child):
     """Starts `eager_worker` as the worker, and everything else as it is."""
 
     @classmethod
-    async def start(cls, link: asyncio.Protocol, *command: str, **options: Any) -> Child:
+    async def start(cls, link: asyncio.Protocol, *command: str, **options: Any) -> process.Child:
         if command[-1].endswith(".worker"):
             return await super().start(link, command[0], str(places.ROOT / "bench" / "eager_worker.py"), **options)
         return await super().start(link, *command, **options)
 
 
 @contextlib.asynccontextmanager
-async def loaded(config: LlamaCppConfig) -> AsyncIterator[Engine]:
+async def loaded(config: LoadConfig) -> AsyncIterator[Engine]:
+    process.yield_to_children()  # as `vllama serve` does
     engine = Engine(files=(places.gguf(),), config=config, load_timeout=300)
     await engine.load()
     try:
@@ -62,7 +69,7 @@ async def rate(number: int, *, temperature: float) -> dict[str, float]:
     vocabulary = Vocabulary(places.gguf())
     ends = vocabulary.end_tokens()
     prompts = [make(vocabulary, PROMPT, seed=10_000 * number + 300 + index) for index in range(3)]
-    async with loaded(LlamaCppConfig()) as engine:
+    async with loaded(served.DEFAULTS) as engine:
         await _drain(engine, request_of(make(vocabulary, PROMPT, seed=-1), 8, never_end=ends))
         found = [await _drain(engine, request_of(prompt, ANSWER, temperature=temperature, never_end=ends)) for prompt in prompts]
     return {"rate": statistics.median(found)}
@@ -105,12 +112,12 @@ class Witness:
 
 async def cancel(number: int) -> dict[str, float]:
     """Time from leaving a generation to its sequence being gone, against the step that was running."""
-    engine_module.Child = EagerChild  # type: ignore[misc]
+    spares.Child = EagerChild  # type: ignore[misc]
     vocabulary = Vocabulary(places.gguf())
     ends = vocabulary.end_tokens()
     short = request_of(make(vocabulary, PROMPT, seed=number), 4000, never_end=ends)
     found: dict[str, float] = {}
-    async with loaded(LlamaCppConfig()) as engine:
+    async with loaded(served.DEFAULTS) as engine:
         found |= await _case(engine, short, "decode", lambda _trial: short, when=lambda e: e.stats().running >= 2)
         found |= await _case(
             engine,
@@ -119,7 +126,7 @@ async def cancel(number: int) -> dict[str, float]:
             lambda trial: request_of(make(vocabulary, 7500, seed=100 * number + trial), 16, never_end=ends),
             when=lambda e: e.stats().running + e.stats().waiting >= 2,
         )
-    async with loaded(LlamaCppConfig(parallel=1)) as engine:
+    async with loaded(replace(served.DEFAULTS, parallel=1)) as engine:
         found |= await _case(engine, short, "queued", lambda _trial: short, when=lambda e: e.stats().waiting >= 1)
     return found
 
@@ -167,11 +174,42 @@ async def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
             await asyncio.sleep(0.001)
 
 
+async def held_to_a_schema(number: int) -> dict[str, float]:
+    """See `structured`."""
+    async with loaded(served.DEFAULTS) as engine:
+        return await structured.measure(engine, Vocabulary(places.gguf()), number)
+
+
+async def _cold(what: str, which: str, cache: str, number: int) -> dict[str, float]:
+    return await asyncio.to_thread(cold.measure, what, which, cache, number)
+
+
+async def _operator(number: int, *, crowd: int) -> dict[str, float]:
+    return await asyncio.to_thread(llmserves.apply, number, crowd=crowd)
+
+
+async def _idle_operator(number: int) -> dict[str, float]:
+    return await asyncio.to_thread(llmserves.idle, number)
+
+
 MODES: dict[str, Callable[[int], Awaitable[dict[str, float]]]] = {
     "rate-greedy": lambda number: rate(number, temperature=0.0),
     "rate-default": lambda number: rate(number, temperature=0.8),
     "cancel": cancel,
     "agent-cpu": standin.agent_cpu,
+    "vllm-proxy": vllm_proxy.proxy,
+    "vllm-soak": vllm_proxy.soak,
+    "vllm": vllm.over_bare,
+    "vllm-intervals": vllm.intervals,
+    "structured": held_to_a_schema,
+    "codecs": lambda number: asyncio.to_thread(codecs.measure, number),
+    "cold-start": lambda number: _cold("start", "demo", "warm", number),
+    "cold-start-big": lambda number: _cold("start", "big", "dropped", number),
+    "load-big-warm": lambda number: _cold("load", "big", "warm", number),
+    "load-big-dropped": lambda number: _cold("load", "big", "dropped", number),
+    "operator-apply": lambda number: _operator(number, crowd=1),
+    "operator-crowd": lambda number: _operator(number, crowd=llmserves.CROWD),
+    "operator-idle": _idle_operator,
 }
 
 

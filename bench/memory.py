@@ -34,7 +34,7 @@ def agent_and_worker(server: Running) -> tuple[psutil.Process, psutil.Process]:
     """The process that was started, and the one below it that runs the worker's module (not its keeper)."""
     agent, *children = server.processes()
     workers = [child for child in children if child.cmdline()[1:3] == ["-m", "vllama_agent.engines.llama_cpp.worker"]]
-    return agent, workers[0]
+    return agent, max(workers, key=lambda worker: worker.memory_info().rss)  # another one may wait for the next model
 
 
 async def expected_bytes() -> float:

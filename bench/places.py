@@ -17,8 +17,9 @@ REPORT = ROOT / "BENCHMARKS.md"
 MODEL_NAME = "gemma3:270m-base"
 """What the demo model is called by us and, for the comparison, in Ollama's store."""
 
-if str(ROOT / "tools") not in sys.path:  # the build scripts are plain files: they run before anything is installed
-    sys.path.append(str(ROOT / "tools"))
+for folder in ("tools", "tests/cluster"):  # plain files: build scripts run before anything is installed, and the cluster is the tests'
+    if str(ROOT / folder) not in sys.path:
+        sys.path.append(str(ROOT / folder))
 
 
 def gguf() -> Path:

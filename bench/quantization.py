@@ -23,11 +23,12 @@ import numpy.typing as npt
 
 from bench import places, prompts, quantization_page
 from vllama_agent.engines.llama_cpp import lib
+from vllama_agent.engines.llama_cpp.model import Model
 from vllama_agent.hardware import cpu
 from vllama_agent.store import header
 from vllama_agent.store.events import Event, Status
 from vllama_agent.store.quantize import quantize
-from vllama_core.config import LlamaCppConfig
+from vllama_core.config import LoadConfig
 from vllama_core.gguf import GgufHeader
 
 FOLDER = places.CACHE / "quantization"
@@ -139,8 +140,8 @@ def speed(context: lib.Context, tokens: npt.NDArray[np.int32]) -> tuple[float, f
 def measure(name: str) -> Measured:
     """Load one file and go through the text."""
     lib.start(lambda line: print(line, file=sys.stderr))
-    config = LlamaCppConfig(ctx_size=WINDOW, parallel=OUTPUTS)
-    model = lib.Model((file_of(name),), config)
+    config = LoadConfig(ctx_size=WINDOW, parallel=OUTPUTS)
+    model = Model((file_of(name),), config)
     context = lib.Context(model, config, cells=WINDOW, threads=cpu.usable_cores())
     cut = list(windows(lambda text: model.tokenize(text, add_special=False, parse_special=False), model.bos))
     decode, prefill = speed(context, cut[0])

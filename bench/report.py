@@ -6,8 +6,9 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench import places, stats
+from bench.goals import BEST, Goal, Row
 from bench.results import GRID_ROUND, Result, ResultsFile
-from bench.rows import BEST, ROWS, Goal, Row
+from bench.rows import ROWS
 from bench.run import best_of_grid
 
 HEAD = """# Benchmarks
@@ -31,6 +32,16 @@ Measured with `make bench`, written by it; not edited by hand. Reasons come from
 Run some rows with `make bench ROWS=one-greedy,shared`; a run that was stopped goes on where it was;
 `.venv/bin/python -m bench --again ...` starts rows anew.
 """
+GPU = """## NVIDIA GPUs: a hypothesis, not a result
+
+No GPU has run any of this. `bench/gpu.sh` measures it in one command on a machine that has one: it installs vLLM, serves one
+model by it behind our agent, Ollama at its defaults and tuned beside it, 1 to 256 streams, and writes the table with its
+environment into a file for this page.
+
+The hypothesis is 10 times Ollama's tokens per second in all, on Linux with NVIDIA, **at 64 and more streams**. The arithmetic: a
+decode step of a model of 8 billion parameters in 16 bits reads its 16 GB of weights once, however many streams there are, so that
+N streams make N tokens a step until arithmetic or the traffic of the KV cache is the limit; Ollama runs `OLLAMA_NUM_PARALLEL`
+requests at once, one unless somebody says more. At one stream both read the same bytes, and about 1 times is expected."""
 SHOWN = ("rate", "steady", "wall", "ttft", "ttft_p50", "worst_gap_ms", "steady_gap_ms", "step_ms", "computed", "all_prefilled")
 """Metrics worth a column in the table of contestants, in that order."""
 
@@ -46,6 +57,7 @@ def text(file: ResultsFile, rows: Iterable[Row], notes: Mapping[str, str]) -> st
         parts.append(_row(row, measured) if measured else f"Not measured yet (`make bench ROWS={row.key}`).")
         if note := notes.get(row.key):
             parts.append(note.strip())
+    parts.append(GPU)
     return "\n\n".join(parts) + "\n"
 
 

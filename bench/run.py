@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from bench import memory, peers, places, results, rows, servers, workloads
+from bench import goals, memory, peers, places, results, servers, workloads
 from bench.client import AnswerFailed
+from bench.goals import BEST, CEILING, INSIDE, SOCKET, Row
 from bench.prompts import Vocabulary
 from bench.results import GRID_ROUND, Result, ResultsFile
-from bench.rows import BEST, CEILING, INSIDE, SOCKET, Row
 from bench.servers import Contestant
 
 Workload = Callable[[servers.Running, workloads.Bench], Awaitable[dict[str, float]]]
@@ -133,11 +133,11 @@ class Runner:
     async def _measure(self, job: Job, result: Result) -> Result:
         row, bench = job.row, workloads.Bench(self._vocabulary, job.round)
         match job.key:
-            case rows.CEILING:
+            case goals.CEILING:
                 return await _subprocess(
                     result, "bench.ceiling", "--widths", str(row.ceiling), "--repeats", "3" if row.ceiling < 16 else "1"
                 )
-            case rows.SOCKET | rows.INSIDE:
+            case goals.SOCKET | goals.INSIDE:
                 assert row.inside is not None
                 return await _subprocess(result, "bench.inside", row.inside, str(job.round))
         assert job.contestant is not None

@@ -18,7 +18,7 @@ import aiohttp
 import psutil
 
 from bench import client, peers, places, prompts
-from vllama_agent.engines.llama_cpp.engine import SPIN_COUNT
+from vllama_agent.engines.llama_cpp.spares import SPIN_COUNT
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 20.0

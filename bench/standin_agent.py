@@ -6,13 +6,14 @@ import asyncio
 import sys
 from typing import Any
 
-from bench import places
+from bench import places, served
 from vllama_agent import server
 from vllama_agent.engines.base import Engine
 from vllama_agent.engines.llama_cpp import engine as engine_module
+from vllama_agent.engines.llama_cpp import spares
 from vllama_agent.engines.process import Child
 from vllama_agent.testing import FakeStore
-from vllama_core.config import AgentConfig, LlamaCppConfig
+from vllama_core.config import AgentConfig, LoadConfig
 
 NAME = "stand-in:latest"
 
@@ -27,12 +28,12 @@ class StandInChild(Child):
         return await super().start(link, *command, **options)
 
 
-def make_engine(_artifact: Any) -> Engine:
-    return engine_module.LlamaCppEngine(files=(places.gguf(),), config=LlamaCppConfig(), load_timeout=60)
+def make_engine(_artifact: Any, _settings: LoadConfig) -> Engine:
+    return engine_module.LlamaCppEngine(files=(places.gguf(),), config=served.DEFAULTS, load_timeout=60)
 
 
 def main(port: int) -> int:
-    engine_module.Child = StandInChild  # type: ignore[misc]
+    spares.Child = StandInChild  # type: ignore[misc]
     config = AgentConfig(port=port, models=(NAME,), log_level="warning")
     return server.run(config, store=FakeStore(NAME), make_engine=make_engine)
 

@@ -70,7 +70,7 @@ class StandIn:
         if self._left[request] > 0:
             return row
         del self._left[request]
-        return [*row, None, "length", [32, 0, self._asked.pop(request), 0.0, 0.0, 0.0, 0]]
+        return [*row, None, "length", [32, 0, self._asked.pop(request), 0.0, 0.0, 0.0, 0], None]
 
 
 def _hello() -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _hello() -> dict[str, Any]:
         "parallel": 64,
         "vocab_size": 262144,
         "memory_bytes": 1 << 30,
-        "gpu": False,
+        "placement": {"devices": [], "offloaded": None, "layers": None, "gpu_bytes": 0},
         "chat_template": None,
         "insert": False,
     }

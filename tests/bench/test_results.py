@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from bench import run, servers
+from bench.goals import Row
 from bench.results import Result, ResultsFile
-from bench.rows import ROWS, Row
+from bench.rows import ROWS
 
 
 def row(key: str) -> Row:
@@ -76,5 +77,7 @@ def test_every_round_has_everybody_once_in_another_order() -> None:
     assert [job.key for job in first] != [job.key for job in second]
 
 
-def test_the_whole_table_takes_less_than_two_and_a_half_hours() -> None:
-    assert sum(minutes for *_, minutes in run.plan(ROWS, None)) < 150
+def test_the_rows_of_the_agent_take_less_than_two_and_a_half_hours() -> None:
+    """Those of the operator come on top of them, and the soak: two alone watch something for ten minutes."""
+    agent = tuple(row for row in ROWS if not row.key.startswith("operator-") and row.key != "vllm-soak")
+    assert sum(minutes for *_, minutes in run.plan(agent, None)) < 150

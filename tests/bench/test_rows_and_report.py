@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import report, rows, workloads
+from bench import goals, report, rows, workloads
+from bench.goals import Goal
 from bench.results import Result, ResultsFile
-from bench.rows import ROWS, Goal
+from bench.rows import ROWS
 
 
 def test_keys_are_unique_and_workloads_exist() -> None:
@@ -18,7 +19,7 @@ def test_keys_are_unique_and_workloads_exist() -> None:
 
 def test_every_goal_reads_a_contestant_of_its_row() -> None:
     for row in ROWS:
-        there = {contestant.key for contestant in (*row.always, *row.grid)} | {rows.CEILING, rows.SOCKET, rows.INSIDE, rows.BEST}
+        there = {contestant.key for contestant in (*row.always, *row.grid)} | {goals.CEILING, goals.SOCKET, goals.INSIDE, goals.BEST}
         assert {name for goal in row.goals for name in (goal.of, goal.over) if name} <= there
 
 
