@@ -37,8 +37,9 @@ def test_an_extra_resolves_by_itself(extra: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_converters_pins_fit_together() -> None:
+@pytest.mark.parametrize("kind", layout.KINDS.values(), ids=lambda kind: kind.name)
+def test_the_pins_of_an_environment_fit_together(kind: layout.Kind) -> None:
     """They are no extra: their environment has nothing of ours."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--disable-pip-version-check"]
-    done = subprocess.run([*command, "-r", str(layout.REQUIREMENTS)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "-r", str(kind.requirements)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

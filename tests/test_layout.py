@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = [ROOT / "core" / "vllama_core", ROOT / "agent" / "vllama_agent"]
+PACKAGES = [ROOT / "core" / "vllama_core", ROOT / "agent" / "vllama_agent", ROOT / "operator" / "vllama_operator"]
 STRANGER = re.compile(r"pip3?\s+install\s+(?:-\S+\s+)*['\"]?vllama(?![-\w])")
 """The distribution's name is vllama-serve; the name without the suffix is somebody else's."""
 
@@ -70,11 +70,11 @@ def test_every_folder_with_modules_is_a_package() -> None:
     assert [str(path.parent) for path in modules() if not (path.parent / "__init__.py").exists()] == []
 
 
-def test_only_the_server_imports_aiohttps_web_part() -> None:
+def test_only_the_servers_import_aiohttps_web_part() -> None:
     """It takes a tenth of a second to import, which `vllama list` does not have."""
-    server = ROOT / "agent" / "vllama_agent" / "server"
-    found = [str(path.relative_to(ROOT)) for path in modules() if not path.is_relative_to(server) and "aiohttp.web" in imported(path)]
-    assert found == []
+    servers = [ROOT / "agent" / "vllama_agent" / name for name in ("connect", "server")]
+    others = [path for path in modules() if not any(path.is_relative_to(server) for server in servers)]
+    assert [str(path.relative_to(ROOT)) for path in others if "aiohttp.web" in imported(path)] == []
 
 
 def test_the_engine_checks_for_the_version_that_is_pinned() -> None:
@@ -122,7 +122,12 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert {name.partition("/")[0] for name in names} == {"vllama_agent", "vllama_core", f"vllama_serve-{version}.dist-info"}
+    assert {name.partition("/")[0] for name in names} == {
+        "vllama_agent",
+        "vllama_core",
+        "vllama_operator",
+        f"vllama_serve-{version}.dist-info",
+    }
     ours = {str(path.relative_to(package.parent)) for package in PACKAGES for path in package.rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == ours
 

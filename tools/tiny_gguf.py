@@ -18,7 +18,7 @@ import numpy as np
 import llama_sdist
 import llama_wheel
 
-VERSION = 2
+VERSION = 3
 """Raise it when the models change: it is part of their file names."""
 EMBEDDING, LAYERS, HEADS, KV_HEADS, FEED_FORWARD = 64, 2, 4, 2, 128
 HEAD = EMBEDDING // HEADS
@@ -27,6 +27,10 @@ WINDOW = 32
 """Sliding window of the gemma3 model, in tokens: small, so that every test exceeds it."""
 INNER, STATE, CONVOLUTION, STEP_RANK = 128, 16, 4, 4
 SHORT_CONVOLUTION = 3
+
+MARKERS = ("<|python_tag|>", "<think>", "</think>", "<tool_call>", "</tool_call>")
+RENAMED = {f"<|reserved_special_token_{number}|>": marker for number, marker in enumerate(MARKERS, 5)}
+"""What the vocabulary of Llama 3 kept free; Llama 3.1 uses the first, models that were made of it the others, as control tokens."""
 
 Tensors = dict[str, tuple[int, ...]]
 
@@ -149,13 +153,14 @@ def _lfm2_keys(w: gguf.GGUFWriter) -> None:
 
 MODELS: dict[str, tuple[str, Tensors, Callable[[gguf.GGUFWriter], None]]] = {
     "llama": ("llama-spm", _attention(), _attention_keys),
+    "llama-3.1": ("llama-bpe", _attention(), _attention_keys),
     "qwen2": ("qwen2", _attention(qkv_bias=True), _attention_keys),
     "gemma3": ("llama-spm", _attention(gemma=True), _gemma_keys),
     "mamba": ("gpt-neox", _mamba(), _mamba_keys),
     "jamba": ("llama-spm", _jamba(), _jamba_keys),
     "lfm2": ("llama-spm", _lfm2(), _lfm2_keys),
 }
-"""architecture: (vocabulary, tensors, metadata)."""
+"""Architecture, and behind a hyphen what tells two of one architecture apart: (vocabulary, tensors, metadata)."""
 
 
 def ensure(architecture: str) -> Path:
@@ -182,7 +187,7 @@ def ensure_split(architecture: str) -> Path:
 
 def _write(architecture: str, path: Path, *, tensors_per_file: int = 0) -> None:
     vocabulary, shapes, add_keys = MODELS[architecture]
-    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=tensors_per_file)
+    writer = gguf.GGUFWriter(path, architecture.partition("-")[0], split_max_tensors=tensors_per_file)
     vocab_size = _copy_vocabulary(llama_sdist.llama_cpp() / "models" / f"ggml-vocab-{vocabulary}.gguf", writer)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(EMBEDDING)
@@ -213,7 +218,10 @@ def _copy_vocabulary(source: Path, writer: gguf.GGUFWriter) -> int:
     for key, field in reader.fields.items():
         if key.startswith("tokenizer."):
             kind = field.types[0]
-            writer.add_key_value(key, field.contents(), kind, field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None)
+            value = field.contents()
+            if key == "tokenizer.ggml.tokens":
+                value = [RENAMED.get(token, token) for token in value]
+            writer.add_key_value(key, value, kind, field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None)
     return len(reader.fields["tokenizer.ggml.tokens"].data)
 
 

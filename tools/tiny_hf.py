@@ -1,11 +1,12 @@
 """Make a tiny random model as Hugging Face has them: safetensors, config.json, a sentencepiece tokenizer, a chat template.
 
-Runs in the converter's environment, which has transformers; it also writes what transformers itself computes with the model, to hold the
-converted file to: ``python tiny_hf.py FOLDER``.
+Runs in an environment that has transformers 4 or 5, the converter's or vLLM's; it also writes what transformers itself computes with the
+model, to hold the converted file to: ``python tiny_hf.py FOLDER [CONTEXT]``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -37,11 +38,14 @@ def train_tokenizer(folder: Path, random: np.random.Generator) -> None:
     )
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, context: int = 512) -> None:
     folder.mkdir(parents=True)
     torch.manual_seed(7)
     train_tokenizer(folder, np.random.default_rng(7))
-    tokenizer = transformers.LlamaTokenizer(vocab_file=str(folder / "tokenizer.model"), legacy=False)
+    # transformers 5 makes an empty tokenizer of a bare vocabulary file, and reads a folder well
+    settings = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=int(transformers.__version__.partition(".")[0]) > 4)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
     config = transformers.LlamaConfig(
@@ -51,12 +55,13 @@ def main(folder: Path) -> None:
         num_hidden_layers=2,
         num_attention_heads=8,
         num_key_value_heads=4,
-        max_position_embeddings=512,
+        max_position_embeddings=context,
         initializer_range=0.1,
     )
     model = transformers.LlamaForCausalLM(config).eval()
     model.save_pretrained(folder, safe_serialization=True)
     tokens = tokenizer(PROMPT)["input_ids"]
+    assert len(tokens) > 8, "the tokenizer does not encode"
     with torch.inference_mode():
         logprobs = torch.log_softmax(model(torch.tensor([tokens])).logits[0].float(), dim=-1)
     np.savez(folder / REFERENCE, tokens=np.array(tokens, np.int32), logprobs=logprobs.numpy())
@@ -64,4 +69,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -6,10 +6,11 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +21,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-import tiny_gguf  # noqa: E402 - it lies in tools/
+import llama_sdist  # noqa: E402 - they lie in tools/
+import tiny_gguf  # noqa: E402
 
 START_SECONDS = 90.0
+SLOW_SECONDS = 60.0
+"""For what takes a moment: two busy cores make it take longer, and only what hangs must fail."""
 
 
 @dataclass
@@ -33,14 +37,30 @@ class Agent:
     port: int
     log: Path
     model: str
+    key: str | None = field(default=None, repr=False)
+    trusted: ssl.SSLContext | None = None
     client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        headers = {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
+        self.client = httpx.Client(base_url=self.url, timeout=60, headers=headers, verify=self.trusted or True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'' if self.trusted is None else 's'}://127.0.0.1:{self.port}"
+
+    def with_thinker(self) -> Agent:
+        """Itself, with the same weights as a second model, `thinker`, whose template knows tools and thoughts."""
+        template = (llama_sdist.llama_cpp() / "models" / "templates" / "Qwen-Qwen3-0.6B.jinja").read_text()
+        body = {"model": "thinker", "from": self.model, "template": template, "stream": False}
+        assert self.client.post("/api/create", json=body).json() == {"status": "success"}
+        return self
+
+    def end(self) -> None:
+        """Stop it, without the thinker: the next agent of the module has the same home, and maybe another engine."""
+        self.client.request("DELETE", "/api/delete", json={"model": "thinker"})
+        self.process.terminate()
+        self.process.wait(60)
 
     def load(self) -> dict[str, int]:
         """Running and waiting requests of the model, as the engine last told."""
@@ -55,15 +75,21 @@ class Agent:
         """Live descendants whose command line names a module."""
         return [p for p in psutil.Process(self.process.pid).children(recursive=True) if name in " ".join(_command(p))]
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    def working(self, name: str) -> psutil.Process:
+        """The child of a module that has loaded a model; beside it one of each may wait for its first."""
+        return max(self.children(name), key=lambda process: process.memory_info().rss)
+
+    def until(self, condition: Callable[[], bool], what: str | Callable[[], str], seconds: float = SLOW_SECONDS) -> None:
         """Poll for something that another process does.
 
+        :param what: it, in words; where these tell what is there instead, they are asked for when the time is over.
         :raises AssertionError: it did not happen; the agent's log is shown.
         """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds} s: {what}\n{self.log.read_text()[-3000:]}")
+                told = what if isinstance(what, str) else what()
+                raise AssertionError(f"not within {seconds} s: {told}\n{self.log.read_text()[-3000:]}")
             time.sleep(0.02)
 
     def is_ready(self) -> bool:
@@ -93,6 +119,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+@pytest.fixture(scope="session")
+def ollama_cli() -> str:
+    """The real command."""
+    result = subprocess.run([sys.executable, ROOT / "tools/ollama_cli.py"], capture_output=True, text=True, timeout=600, check=False)
+    if result.returncode != 0:
+        pytest.skip(f"no ollama command: {result.stderr.strip().splitlines()[-1]}")
+    return result.stdout.strip()
+
+
 Start = Callable[..., Agent]
 
 
@@ -102,22 +137,34 @@ def start(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     agents: list[Agent] = []
     home = tmp_path_factory.mktemp("home")
 
-    def begin(*flags: str, model: str | Path | None = None, ready: bool = True) -> Agent:
-        path = model or tiny_gguf.ensure("llama")
+    def begin(
+        *flags: str,
+        model: str | Path | None = None,
+        bare: bool = False,
+        ready: bool = True,
+        key: str | None = None,
+        trusted: ssl.SSLContext | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Agent:
+        """
+        :param key: for the client; the file of keys is a flag.
+        :param trusted: the agent serves HTTPS.
+        """
+        named = [] if bare else ["--model", str(model or tiny_gguf.ensure("llama"))]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         log = home / f"agent-{len(agents)}.log"
-        command = [sys.executable, "-m", "vllama_agent", "serve", "--port", str(port), "--model", str(path), *flags]
-        environment = {**os.environ, "PYTHONPATH": str(installed), "VLLAMA_HOME": str(home)}
+        command = [sys.executable, "-m", "vllama_agent", "serve", "--port", str(port), *named, *flags]
+        environment = {**os.environ, "PYTHONPATH": str(installed), "VLLAMA_HOME": str(home), **(variables or {})}
         with open(log, "wb") as output:
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=home)
-        agent = Agent(process, port, log, "")
+        agent = Agent(process, port, log, "", key, trusted)
         agents.append(agent)
         if ready:
             agent.until(lambda: process.poll() is not None or agent.is_ready(), "the agent is ready", START_SECONDS)
             assert process.poll() is None, log.read_text()
-            agent.model = agent.client.get("/api/tags").json()["models"][0]["name"]
+            agent.model = next((model["name"] for model in agent.client.get("/api/tags").json()["models"]), "")
         return agent
 
     yield begin

@@ -137,9 +137,9 @@ def test_models_of_the_same_bytes_share_one_worker(agent) -> None:
         client.create("one", files={"x.gguf": digest})
         client.create("two", from_="one", system="Be short.")
         client.generate("one", "Hi", options={"num_predict": 1})
-        workers = {process.pid for process in agent.children("llama_cpp.worker")}
+        worker = agent.working("llama_cpp.worker")
         client.generate("two", "Hi", options={"num_predict": 1})
-        assert {process.pid for process in agent.children("llama_cpp.worker")} == workers
+        assert agent.working("llama_cpp.worker") == worker
         for name in ("one", "two"):
             client.delete(name)
 
