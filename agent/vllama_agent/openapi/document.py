@@ -160,30 +160,36 @@ def _responses(operation: Operation, family: Family) -> dict[str, Any]:
         refusals += [507] * operation.changes
     answers = {str(status): {"description": "No body."} for status in operation.empty}
     if not (operation.absent or operation.empty):
-        answers["200"] = _answer(operation)
+        answers["200"] = _answer(operation, family)
     made = answers | {str(status): _refusal(status, family) for status in sorted(set(refusals))}
     if operation.changes:
         made["403"] = {"description": MANAGED, "content": {JSON: {"schema": ref(f"{family.value}Error")}}}
     return made
 
 
-def _answer(operation: Operation) -> dict[str, Any]:
+def _answer(operation: Operation, family: Family) -> dict[str, Any]:
     if operation.reply is None:
         return _text("The answer.")
     answer: dict[str, Any] = {"description": "The answer.", "content": {JSON: {"schema": ref(operation.reply)}}}
     if operation.chunk is not None:
         media_type, schema = operation.chunk
-        answer["content"][media_type] = _stream(media_type, schema)
+        answer["content"][media_type] = _stream(media_type, schema, family)
         if not operation.changes:
             answer["headers"] = ANSWER_HEADERS
     return answer
 
 
-def _stream(media_type: str, piece: str) -> dict[str, Any]:
-    """A stream as a whole is no JSON, and all that OpenAPI 3.1 can say of it is that it is text. What one piece of it is, 3.2 says by
-    `itemSchema` (https://spec.openapis.org/oas/v3.2.0#sequential-media-types); an extension of that name says it here."""
-    of = "Lines, each of them JSON." if media_type == NDJSON else "Events of the server, the data of each JSON; OpenAI's end with [DONE]."
-    return {"schema": {"type": "string", "description": of}, ITEM: ref(piece)}
+def _stream(media_type: str, piece: str, family: Family) -> dict[str, Any]:
+    """What a stream is made of. OpenAPI 3.2 has a word for it, `itemSchema`
+    (https://spec.openapis.org/oas/v3.2.0#sequential-media-types). In 3.1 tools take the `schema` of server-sent events for that of one
+    event. NDJSON as a whole is text to them, and an extension says what a line is."""
+    if media_type == NDJSON:
+        return {"schema": {"type": "string", "description": "Lines, each of them JSON."}, ITEM: ref(piece)}
+    data: Schema = {"type": "string", "contentMediaType": JSON, "contentSchema": ref(piece)}
+    if family is Family.OPENAI:
+        data = {"anyOf": [data, {"const": "[DONE]", "description": "The end of the stream."}]}
+    event = {"type": "object", "required": ["data"], "properties": {"event": {"type": "string"}, "data": data}}
+    return {"schema": {**event, "description": "One event of the server; its data is JSON."}}
 
 
 def _text(description: str) -> dict[str, Any]:
