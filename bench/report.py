@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,9 +14,8 @@ from bench.run import best_of_grid
 
 HEAD = """# Benchmarks
 
-Measured with `make bench`, written by it; not edited by hand. Reasons come from `bench/notes.toml`.
-
-{machine}
+Measured with `make bench`, written by it; not edited by hand. Reasons come from `bench/notes.toml`. Each row names the commit and the
+machine that it was measured on; a row that this checkout has no results for stays as it was published.
 
 - Model: {model}, the same GGUF file for everyone. Ours runs every row at its defaults; each peer gets the context that its slots
   need (see the commands).
@@ -46,19 +46,33 @@ SHOWN = ("rate", "steady", "wall", "ttft", "ttft_p50", "worst_gap_ms", "steady_g
 """Metrics worth a column in the table of contestants, in that order."""
 
 
-def text(file: ResultsFile, rows: Iterable[Row], notes: Mapping[str, str]) -> str:
-    """The whole page."""
-    found = [(row, file.of(row.key)) for row in rows]
-    machines = sorted({result.machine for _, measured in found for result in measured})
-    head = HEAD.format(machine="\n".join(f"Machine: {name}" for name in machines) or "Nothing measured yet.", model=places.MODEL_NAME)
-    parts = [head, "## Overview", _overview(found)]
-    for row, measured in found:
-        parts.append(f"## {row.title[0].upper()}{row.title[1:]}")
-        parts.append(_row(row, measured) if measured else f"Not measured yet (`make bench ROWS={row.key}`).")
+VERDICTS = ("met", "floor only", "missed", "reported", "not measured")
+_MEASURED = re.compile(r"([^\n]+)\n\n(.+?^vllama .+? before a measurement\.)$", re.MULTILINE | re.DOTALL)
+"""A section of the page: its title, and what was measured; a reason may follow."""
+
+
+def text(file: ResultsFile, rows: Iterable[Row], notes: Mapping[str, str], published: str = "") -> str:
+    """The whole page.
+
+    :param published: the page as it is: what it says of rows that the file has nothing of is kept.
+    """
+    kept = dict(found.groups() for section in published.split("\n## ")[1:] if (found := _MEASURED.match(section)))
+    bodies = [(row, _body(row, file.of(row.key), kept.get(_title(row)))) for row in rows]
+    parts = [HEAD.format(model=places.MODEL_NAME), "## Overview", _overview(bodies)]
+    for row, body in bodies:
+        parts += [f"## {_title(row)}", body or f"Not measured yet (`make bench ROWS={row.key}`)."]
         if note := notes.get(row.key):
             parts.append(note.strip())
     parts.append(GPU)
     return "\n\n".join(parts) + "\n"
+
+
+def _title(row: Row) -> str:
+    return row.title[0].upper() + row.title[1:]
+
+
+def _body(row: Row, measured: Sequence[Result], kept: str | None) -> str | None:
+    return _row(row, measured) if measured else kept
 
 
 def judged(row: Row, measured: Sequence[Result]) -> list[tuple[Goal, stats.Spread | None]]:
@@ -78,12 +92,14 @@ def _values(goal: Goal, measured: Sequence[Result], best: str | None) -> list[fl
     return stats.ratios(above, series(goal.over, goal.over_metric or goal.metric))
 
 
-def _overview(found: Sequence[tuple[Row, Sequence[Result]]]) -> str:
-    lines = ["| row | met | floor only | missed | reported | not measured |", "|---|---|---|---|---|---|"]
-    for row, measured in found:
-        verdicts = [goal.verdict(spread.median) if spread else "not measured" for goal, spread in judged(row, measured)]
-        counts = [verdicts.count(word) for word in ("met", "floor only", "missed", "reported", "not measured")]
-        lines.append(f"| {row.title} (`{row.key}`) | " + " | ".join(str(count or "") for count in counts) + " |")
+def _overview(bodies: Sequence[tuple[Row, str | None]]) -> str:
+    """How many goals of each row have which verdict, by the last cells of its first table."""
+    lines = [f"| row | {' | '.join(VERDICTS)} |", "|---|" + "---|" * len(VERDICTS)]
+    for row, body in bodies:
+        figures = body.partition("\n\n")[0].splitlines()[2:] if body else ["| not measured |"] * len(row.goals)
+        said = [line.removesuffix(" |").rpartition("| ")[2] for line in figures]
+        verdicts = [word if word in VERDICTS else "not measured" for word in said]
+        lines.append(f"| {row.title} (`{row.key}`) | " + " | ".join(str(verdicts.count(word) or "") for word in VERDICTS) + " |")
     return "\n".join(lines)
 
 
@@ -135,8 +151,10 @@ def _contestants(measured: Sequence[Result]) -> list[str]:
         command = skipped or (f"`{mine[-1].command}`" if mine[-1].command else "")
         lines.append(f"| {name} | {rounds} | {' | '.join(cells)} | {command} |")
     commits = sorted({result.commit for result in measured})
+    machines = sorted({result.machine for result in measured})
     busiest = max(result.load for result in measured)
-    lines += ["", f"vllama {', '.join(commits)}; at most {busiest:.2f} cores were busy with something else before a measurement."]
+    where = f"vllama {', '.join(commits)} on {' and '.join(machines)}"
+    lines += ["", f"{where}; at most {busiest:.2f} cores were busy with something else before a measurement."]
     return lines
 
 
@@ -153,4 +171,5 @@ def notes() -> dict[str, str]:
 
 
 def write(file: ResultsFile) -> None:
-    places.REPORT.write_text(text(file, ROWS, notes()))
+    published = places.REPORT.read_text() if places.REPORT.exists() else ""
+    places.REPORT.write_text(text(file, ROWS, notes(), published))

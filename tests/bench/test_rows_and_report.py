@@ -57,8 +57,23 @@ def test_the_page_shows_ratios_within_rounds_their_spread_and_what_is_missing(tm
         Result(row="one-greedy", contestant="ollama", round=1, series=1, skipped="there is no Go compiler here", machine="a machine")
     )
     page = report.text(file, ROWS, {"one-greedy": "Because of the sampler."})
-    assert "Machine: a machine" in page
+    assert "on a machine; at most 0.00 cores" in page
+    assert "| one stream, decode, greedy (`one-greedy`) | 1 |  |  |  | 4 |" in page
     assert "| through HTTP / ceiling | 0.975 (0.970..0.980)× | ≥ 0.97× | ≥ 0.95× | met |" in page
     assert "there is no Go compiler here" in page
     assert "Because of the sampler." in page
     assert "Not measured yet (`make bench ROWS=shared`)." in page
+
+
+def test_what_is_published_of_rows_without_results_stays(tmp_path: Path) -> None:
+    """Whoever measures one row on another machine must not wipe out the others."""
+    here, there = ResultsFile(tmp_path / "here.jsonl"), ResultsFile(tmp_path / "there.jsonl")
+    for file, row, machine in ((here, "one-greedy", "a laptop"), (there, "shared", "a server")):
+        for contestant in ("ours", "llama-server"):
+            file.append(Result(row=row, contestant=contestant, round=1, series=1, metrics={"rate": 2.0, "wall": 1.0}, machine=machine))
+    first = report.text(here, ROWS, {"one-greedy": "An old reason."})
+    both = report.text(there, ROWS, {"one-greedy": "A new reason."}, first)
+    assert both.count("on a laptop; at most") == both.count("on a server; at most") == 1
+    assert "A new reason." in both
+    assert "An old reason." not in both
+    assert report.text(there, ROWS, {"one-greedy": "A new reason."}, both) == both
