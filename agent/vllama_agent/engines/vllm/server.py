@@ -94,7 +94,7 @@ class Server:
         try:
             await self.upstream.post(body.COMPLETIONS, first, seconds=None)
         except Refused as error:
-            raise EngineFailed(f"vLLM refused its first request: {error}") from None
+            raise await self.why(EngineFailed(f"vLLM refused its first request: {error}"), loading) from None
         except EngineFailed as error:
             raise await self.why(error, loading) from None
 
