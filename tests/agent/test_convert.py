@@ -10,6 +10,7 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import descendants
 import psutil
 import pytest
 from small_gguf import make as gguf
@@ -162,7 +163,7 @@ async def test_cancelling_ends_the_converter_and_leaves_nothing(snapshot: Path, 
     task = asyncio.create_task(convert(snapshot, out=out, quantization="F16", home=home, on_event=on_event))
     async with asyncio.timeout(30):
         await begun.wait()
-    assert [child for child in psutil.Process().children(recursive=True) if "convert_runner" in " ".join(child.cmdline())]
+    assert descendants.named("convert_runner")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import descendants
 import machines
 import mlx_stand_in
 import psutil
@@ -67,7 +68,7 @@ def text_of(deltas: list[Delta]) -> str:
 
 
 def servers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.cmdline()[1:2] == [STAND_IN]]
+    return [child for child, command in descendants.living().items() if command[1:2] == [STAND_IN]]
 
 
 # -- life ---------------------------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import descendants
 import psutil
 import pytest
 import small_snapshot
@@ -47,7 +48,7 @@ async def loaded(tmp_path: Path, *extra: str, **options: Any) -> AsyncIterator[V
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "standin_vllm" in " ".join(child.cmdline())]
+    return descendants.named("standin_vllm")
 
 
 async def read(made: VllmEngine, request: GenerateRequest) -> list[Delta]:

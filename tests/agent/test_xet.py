@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import descendants
 import fake_hub
 import psutil
 import pytest
@@ -50,7 +51,7 @@ async def wanted(hub: FakeHub, folder: Path, *, path: str = "m.gguf", token: str
 
 
 def downloaders() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "hub_child.py" in " ".join(child.cmdline())]
+    return descendants.named("hub_child.py")
 
 
 async def test_a_file_comes_by_the_hubs_downloader_and_is_published_in_its_place(

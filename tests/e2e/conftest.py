@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import descendants
 import httpx
 import psutil
 import pytest
@@ -73,7 +74,7 @@ class Agent:
 
     def children(self, name: str) -> list[psutil.Process]:
         """Live descendants whose command line names a module."""
-        return [p for p in psutil.Process(self.process.pid).children(recursive=True) if name in " ".join(_command(p))]
+        return descendants.named(name, self.process.pid)
 
     def working(self, name: str) -> psutil.Process:
         """The child of a module that has loaded a model; beside it one of each may wait for its first."""
@@ -100,12 +101,6 @@ class Agent:
     def idle(self) -> bool:
         load = self.load()
         return load["running"] == 0 and load["waiting"] == 0
-
-
-def _command(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
-    return []
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import psutil
+import descendants
 import pytest
 
 from vllama_agent.engines.base import EngineState, GenerateRequest, Message
@@ -20,11 +20,6 @@ from vllama_core.errors import EngineFailed, InvalidRequest, PromptTooLong
 
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 """A template that is busy until its deadline."""
-
-
-def processes() -> list[psutil.Process]:
-    """Ours, those that are only waiting to be reaped aside."""
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
 
 
 def made(file: Path) -> LlamaCppEngine:
@@ -50,7 +45,7 @@ async def test_a_load_that_is_cancelled_says_so_and_leaves_no_process(tiny_llama
         async with asyncio.timeout(0.1):
             await engine.load()
     assert engine.state is EngineState.STOPPED
-    await until(lambda: not processes())
+    await until(lambda: not descendants.living())
     await engine.load()
     await engine.unload()
 
@@ -63,7 +58,7 @@ async def test_a_job_at_work_ends_with_the_engine_and_starts_no_helper(engine: L
     await engine.unload()
     with pytest.raises(EngineFailed, match="being unloaded"):
         await job
-    await until(lambda: not processes())
+    await until(lambda: not descendants.living())
 
 
 async def test_a_job_whose_client_left_gives_its_answer_to_nobody(engine: LlamaCppEngine) -> None:
@@ -92,12 +87,12 @@ async def test_a_system_that_can_start_no_process_is_a_failed_load(tiny_llama: P
 
 async def test_millions_of_token_ids_are_a_prompt_that_is_too_long(engine: LlamaCppEngine) -> None:
     """They cost no helper: a frame's lists are bounded, so ids travel packed."""
-    before = {p.pid for p in processes()}
+    before = {p.pid for p in descendants.living()}
     request = GenerateRequest(prompt="x", context=(3,) * 2_000_000)
     with pytest.raises(PromptTooLong, match="2000001 tokens"):
         async with engine.generate(request):
             pass
-    assert before <= {p.pid for p in processes()}
+    assert before <= {p.pid for p in descendants.living()}
     outside = GenerateRequest(prompt_tokens=(1, 2, 10**9))
     with pytest.raises(InvalidRequest, match="prompt: token id 1000000000 is outside the vocabulary"):
         async with engine.generate(outside):
@@ -119,7 +114,7 @@ async def test_a_worker_of_another_protocol_is_refused(tiny_llama: Path, monkeyp
     engine = made(tiny_llama)
     with pytest.raises(EngineFailed, match=f"speaks protocol {wire.PROTOCOL - 1}, this agent {wire.PROTOCOL}"):
         await engine.load()
-    await until(lambda: not processes())
+    await until(lambda: not descendants.living())
 
 
 @pytest.mark.parametrize(("installed", "told"), [("0.3.1", "llama-cpp-python 0.3.1 is installed"), (None, "is not installed")])

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
+import descendants
 import pytest
 
 import llama_memory
@@ -91,7 +91,7 @@ async def test_a_text_helper_takes_what_was_computed_within_ten_percent(name: st
     file = demo_model if name == "demo" else tiny_gguf.ensure(name)
     helper = await helpers._Helper.load(await spares.HELPER.start(), [file], None)
     try:
-        [pid] = [child.pid for child in psutil.Process().children(recursive=True) if child.cmdline()[1:3] == ["-m", text.__name__]]
+        [pid] = [child.pid for child, command in descendants.living().items() if command[1:3] == ["-m", text.__name__]]
         await helper.ask({"t": "tokenize", "text": "Paris is", "add_special": True, "parse_special": True})
         await helper.ask({"t": "grammar", "kind": "json_schema", "text": '{"type": "object"}', "field": "format", "begun": None})
         status = Path(f"/proc/{pid}/status").read_text()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import descendants
 import psutil
 import pytest
 
@@ -23,12 +24,7 @@ BROKEN = Program("program that is not there", "vllama_agent.no_such_module")
 
 def processes(program: Program) -> set[psutil.Process]:
     """Running ones of a program, without their keepers."""
-    living = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-    return {process for process in living if process.cmdline()[1:3] == ["-m", program.module]}
-
-
-def all_processes() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    return {process for process, command in descendants.living().items() if command[1:3] == ["-m", program.module]}
 
 
 def engine_of(file: Path, waiting: Spares) -> LlamaCppEngine:
@@ -43,7 +39,7 @@ async def waiting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Spares]:
     await until(lambda: len(processes(WORKER)) == len(processes(HELPER)) == 1)
     yield made
     await made.close()
-    await until(lambda: not all_processes())
+    await until(lambda: not descendants.living())
 
 
 async def test_a_load_takes_those_that_wait_and_others_take_their_place(waiting: Spares, tiny_llama: Path) -> None:
@@ -93,7 +89,7 @@ async def test_what_dies_of_its_start_is_left_alone_after_a_few_times(monkeypatc
     watch = shelf._watch
     assert watch is not None
     await asyncio.wait_for(watch, 60)
-    await until(lambda: not all_processes())
+    await until(lambda: not descendants.living())
     await shelf.close()
 
 
@@ -109,17 +105,17 @@ async def test_an_agent_of_one_model_keeps_none_in_its_place(tiny_llama: Path, m
     assert [shelf._watch for shelf in waiting._shelves.values()] == [None, None]
     await engine.unload()
     await waiting.close()
-    await until(lambda: not all_processes())
+    await until(lambda: not descendants.living())
 
 
 async def test_after_the_end_a_load_starts_its_own_and_none_waits(waiting: Spares, tiny_llama: Path) -> None:
     await waiting.close()
-    await until(lambda: not all_processes())
+    await until(lambda: not descendants.living())
     engine = engine_of(tiny_llama, waiting)
     await engine.load()
     assert len(processes(WORKER)) == 1
     await engine.unload()
-    await until(lambda: not all_processes())
+    await until(lambda: not descendants.living())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="this machine tells no anonymous memory in /proc")
