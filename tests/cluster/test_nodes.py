@@ -24,7 +24,8 @@ def test_pods_run_on_both_nodes_and_answer_by_the_name_of_their_service(nodes: N
     nodes.load(archive)
     nodes.kubectl("create", "deployment", "server", f"--image={SERVER}", "--replicas=2", "--port=8181")
     spread = {"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
-    spread |= {"labelSelector": {"matchLabels": {"app": "server"}}}
+    # each revision by itself: the pods of the one that goes do not count
+    spread |= {"labelSelector": {"matchLabels": {"app": "server"}}, "matchLabelKeys": ["pod-template-hash"]}
     patch = {"spec": {"template": {"spec": {"topologySpreadConstraints": [spread]}}}}
     nodes.kubectl("patch", "deployment", "server", "-p", json.dumps(patch))
     nodes.kubectl("rollout", "status", "deployment/server", "--timeout=90s")

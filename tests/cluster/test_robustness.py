@@ -14,6 +14,8 @@ from kit.cluster import Cluster
 from kit.faulty import Fault
 from kit.serving import CHILDREN, children, make, operator, ready, until
 
+from vllama_operator import pods
+
 SUSPENDED = 5
 """Children of a suspended LLMServe."""
 
@@ -110,20 +112,26 @@ def test_the_wanted_state_comes_about_however_often_the_operator_is_killed(llmse
         changes = {f"m-{(round_ * 3 + step) % 12}": 100 * round_ + step for step in range(5)}
         drains |= changes
         apply(llmserves, namespace, *(serve(name, rollout={"drainSeconds": seconds}) for name, seconds in changes.items()))
+        wanted = graces(changes).items()
         with operator(llmserves, namespace, tmp_path) as process:
-            until(lambda changes=changes: any(_grace(llmserves, namespace).get(name) == 20 + seconds for name, seconds in changes.items()))
+            until(lambda wanted=wanted: wanted & _graces(llmserves, namespace).items())
             process.send_signal(signal.SIGKILL)
             process.wait()
         if round_ == 5:
             llmserves.kubectl("delete", "llm", "m-0", "-n", namespace)
             drains.pop("m-0", None)
     with operator(llmserves, namespace, tmp_path):
-        until(lambda: _grace(llmserves, namespace) == {name: 20 + seconds for name, seconds in drains.items()}, 60)
+        until(lambda: _graces(llmserves, namespace) == graces(drains), 60)
         until(lambda: len(children(llmserves, namespace)) == len(drains) * SUSPENDED, 90)
         until(lambda: set(phases(llmserves, namespace)) == {"Suspended"})
 
 
-def _grace(cluster: Cluster, namespace: str) -> dict[str, int]:
+def graces(drains: dict[str, int]) -> dict[str, int]:
+    """Of pods, by their `drainSeconds`."""
+    return {name: pods.LEAVE_SECONDS + pods.PART_SECONDS + seconds + pods.SPARE_SECONDS for name, seconds in drains.items()}
+
+
+def _graces(cluster: Cluster, namespace: str) -> dict[str, int]:
     found = cluster.get("deployments", "-n", namespace)["items"]
     return {each["metadata"]["name"]: each["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] for each in found}
 
