@@ -123,6 +123,7 @@ def test_source_quantization_and_revision_become_one_reference(entry, ref):
     [
         ("{}", "models[0] must have model"),
         ("3", "models[0] must be a mapping; it is a whole number"),
+        ("{? [a] : b}", "models[0] has a field whose name is no text"),
         ("{modell: {source: a}}", "models[0].modell is not known here; did you mean model?"),
         ("{model: {source: a}, model: {source: b}}", "models[0].model is there twice, first on line 2"),
         ("{model: {name: a}}", "models[0].model must have a source"),
@@ -174,6 +175,7 @@ def test_what_is_wrong_is_told_with_line_and_field_and_a_way_out(entry, told):
     with pytest.raises(ConfigError) as error:
         parse(models(entry), file="vllama.yaml")
     assert str(error.value).startswith("vllama.yaml:2: ")
+    assert str(error.value).count("vllama.yaml") == 1
     assert told in str(error.value)
     assert "hf_secret" not in str(error.value)
 
