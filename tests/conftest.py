@@ -9,7 +9,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from time_limit import limited
+
+# The default deadline of 200 ms an example fails on a machine that is busy with something else, which says nothing about the code.
+settings.register_profile("patient", deadline=None)
+settings.register_profile("long", deadline=None, max_examples=5000)
+if settings.get_current_profile_name() != "long":  # which `--hypothesis-profile` asks for
+    settings.load_profile("patient")
 
 TEST_SECONDS = 300.0
 """For the body of a test; the longest takes half a minute here. What fixtures build and wait for has limits of its own."""

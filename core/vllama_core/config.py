@@ -13,6 +13,11 @@ from vllama_core.engine_build import EngineName
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 """Types that llama.cpp can keep keys and values in."""
+MOST_CONTEXT = 1 << 24
+"""Tokens of a request; the CRD has the same limit."""
+MOST_CELLS = (1 << 31) - 1
+"""llama.cpp counts them in 32 bits, and what is more would come out as another number."""
+MOST_LAYERS = 1 << 16
 CHAT_FAMILIES = (
     "harmony",
     "gemma4",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vllama_core.config import CACHE_TYPES, CHAT_FAMILIES
+from vllama_core.config import CACHE_TYPES, CHAT_FAMILIES, MOST_CELLS, MOST_LAYERS
 from vllama_core.engine_build import EngineName
 from vllama_core.yaml_fields import Field
 
@@ -27,10 +27,10 @@ def _shares(field: Field) -> tuple[float, ...]:
 
 
 OPTIONS: dict[str, tuple[tuple[str, ...], Callable[[Field], Any]]] = {
-    "kvCells": (("kv_cells",), _whole(16)),
+    "kvCells": (("kv_cells",), _whole(16, MOST_CELLS)),
     "parallel": (("parallel",), _whole(1, 256)),
     "threads": (("threads",), _whole(1, 512)),
-    "gpuLayers": (("gpu_layers",), _whole(-1)),
+    "gpuLayers": (("gpu_layers",), _whole(-1, MOST_LAYERS)),
     "flashAttention": (("flash_attn",), _word("auto", "on", "off")),
     "kvCacheType": (("cache_type_k", "cache_type_v"), _word(*CACHE_TYPES)),
     "batch": (("batch_size",), _whole(1, 1 << 16)),

@@ -17,11 +17,11 @@ def reference(model: Mapping[str, Field]) -> str:
     :raises ConfigError: one of them cannot be, or they contradict each other.
     """
     source = model["source"]
+    text = source.text()
     try:
-        ref = ModelRef.parse(source.text())
+        ref = ModelRef.parse(text)
     except ConfigError as error:
         raise source.error(f"is no model: {error}") from None
-    text = source.text()
     if "quantization" in model:
         text = _quantized(ref, model["quantization"])
     if "revision" in model:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllama_core import engine_options, quantities, vllm_arguments, yaml_fields
+from vllama_core.config import MOST_CONTEXT
 from vllama_core.engine_build import FORMS, EngineName
 from vllama_core.errors import ConfigError
 from vllama_core.model_form import Form
@@ -174,7 +175,7 @@ def _resources(given: Field | None, notes: list[str]) -> tuple[dict[str, Any], i
     if "cpu" in parts:
         settings["threads"] = _threads(parts["cpu"])
     if "contextLength" in parts:
-        settings["ctx_size"] = parts["contextLength"].whole(least=16)
+        settings["ctx_size"] = parts["contextLength"].whole(least=16, most=MOST_CONTEXT)
     return settings, _memory(parts["memory"]) if "memory" in parts else None
 
 

@@ -69,7 +69,9 @@ class Field:
         names = list(known)
         found: dict[str, Field] = {}
         for key, value in self.node.value:
-            name = str(key.value)
+            if not isinstance(key, yaml.ScalarNode):
+                raise Field(self.file, self.path, key).error("has a field whose name is no text")
+            name = key.value
             here = Field(self.file, f"{self.path}.{name}" if self.path else name, value)
             at = Field(self.file, here.path, key)
             if name not in names:

@@ -8,13 +8,6 @@ import aiohttp
 import pytest
 import small_gguf
 import small_store
-from hypothesis import settings
-
-# The default deadline of 200 ms an example fails on a machine that is busy with something else, which says nothing about the code.
-settings.register_profile("patient", deadline=None)
-settings.register_profile("long", deadline=None, max_examples=5000)
-if settings.get_current_profile_name() != "long":  # which `--hypothesis-profile` asks for
-    settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from vllama_core.errors import Busy, InvalidRequest, PromptTooLong
 
 HI = [{"role": "user", "content": "hi"}]
 BODY = {"model": "m", "max_tokens": 9, "messages": HI}
+OBJECT = {"type": "json_schema", "schema": {"type": "object"}}
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
 
 
@@ -141,11 +142,16 @@ def test_a_tools_schema_is_what_templates_read() -> None:
     )
 
 
-def test_a_schema_for_the_answer() -> None:
-    asked = request(output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}})
-    assert asked.constraint == Constraint(
-        kind=ConstraintKind.JSON_SCHEMA, text='{"type":"object"}', field="output_config.format.schema"
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"output_config": {"format": OBJECT}}, "output_config.format.schema"),
+        ({"output_format": OBJECT}, "output_format.schema"),
+        ({"output_config": {"format": OBJECT}, "output_format": {**OBJECT, "schema": {}}}, "output_config.format.schema"),
+    ],
+)
+def test_a_schema_for_the_answer(asked: dict[str, Any], field: str) -> None:
+    assert request(**asked).constraint == Constraint(kind=ConstraintKind.JSON_SCHEMA, text='{"type":"object"}', field=field)
 
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
@@ -178,6 +184,7 @@ WRONG = [
     ({"output_config": {"effort": "some"}}, "output_config.effort"),
     ({"output_config": {"format": {"type": "regex"}}}, "output_config.format.type other than json_schema"),
     ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+    ({"output_format": {"type": "regex"}}, "output_format.type other than json_schema"),
     ({"temperature": -1}, "temperature"),
     ({"stop_sequences": "x"}, "stop_sequences"),
     ({"mcp_servers": [{}]}, "mcp_servers"),

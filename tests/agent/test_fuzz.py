@@ -42,8 +42,8 @@ OPENAI = (
 )
 MANAGE = "model name from files adapters template system parameters messages license quantize stream source destination verbose options"
 ANTHROPIC = (
-    "model messages max_tokens system stream tools tool_choice thinking output_config stop_sequences temperature top_p top_k metadata "
-    "service_tier mcp_servers container"
+    "model messages max_tokens system stream tools tool_choice thinking output_config output_format stop_sequences temperature top_p top_k "
+    "metadata service_tier mcp_servers container"
 )
 RESPONSES = (
     "model input instructions tools tool_choice parallel_tool_calls text reasoning max_output_tokens truncation stream store temperature "

@@ -155,7 +155,8 @@ def test_a_card_reaches_the_agent_through_the_library_and_the_child(library: pyt
 )
 def test_a_library_that_crashes_hangs_or_refuses_costs_the_child_alone(mode: str, words: str, library: pytest.MonkeyPatch) -> None:
     library.setenv("NVML_STAND_IN", mode)
-    library.setattr(nvml, "SECONDS", 0.5)
+    if mode == "hang":
+        library.setattr(nvml, "SECONDS", 0.5)
     with pytest.raises(Failed) as caught:
         nvml.read(on_pci=True)
     assert words in str(caught.value)

@@ -123,6 +123,19 @@ def test_chat_refuses(extra, field):
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"seed": 10**30}, "seed must be an integer from -9223372036854775808 to 18446744073709551616, not"),
+        ({"top_k": 2**40}, "top_k must be an integer from -1 to 2147483647, not"),
+        ({"temperature": -1}, "temperature must be a number of at least 0, not"),
+    ],
+)
+def test_a_number_out_of_range_is_told_the_range_that_it_is_out_of(extra, told):
+    with pytest.raises(InvalidRequest, match=told):
+        openai.chat({"model": "M", "messages": HI, **extra})
+
+
 def test_a_response_format_is_text_an_object_or_a_schema():
     schema = {"type": "object", "properties": {"b": {}, "a": {}}}
     named = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": schema}}

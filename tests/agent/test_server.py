@@ -130,6 +130,9 @@ async def test_headers_and_the_log_tell_what_was_ignored_and_cut(http, caplog):
         ("/api/embed", b"{}", 501, "not yet"),
         ("/api/pull", b"{}", 400, "model is required"),
         ("/api/me", b"", 501, "accounts"),
+        ("/api/web_search", b'{"query":"x"}', 501, "ollama.com"),
+        ("/api/web_fetch", b'{"url":"http://a"}', 501, "ollama.com"),
+        ("/api/experimental/web_search", b'{"query":"x"}', 501, "ollama.com"),
     ],
 )
 async def test_refusals(http, path, body, status, words):

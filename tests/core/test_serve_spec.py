@@ -123,6 +123,7 @@ def test_source_quantization_and_revision_become_one_reference(entry, ref):
     [
         ("{}", "models[0] must have model"),
         ("3", "models[0] must be a mapping; it is a whole number"),
+        ("{? [a] : b}", "models[0] has a field whose name is no text"),
         ("{modell: {source: a}}", "models[0].modell is not known here; did you mean model?"),
         ("{model: {source: a}, model: {source: b}}", "models[0].model is there twice, first on line 2"),
         ("{model: {name: a}}", "models[0].model must have a source"),
@@ -164,7 +165,10 @@ def test_source_quantization_and_revision_become_one_reference(entry, ref):
         ("{model: {source: a}, engine: {options: {mmap: 1}}}", "mmap is '1'; it must be true or false"),
         ("{model: {source: a}, engine: {options: {ropeFreqBase: .inf}}}", "ropeFreqBase is '.inf'; it must be a number greater than 0"),
         ("{model: {source: a}, engine: {options: {threads: [1]}}}", "threads is a list; it must be a whole number"),
-        ("{model: {source: a}, resources: {contextLength: 8}}", "contextLength is '8'; it must be a whole number, at least 16"),
+        ("{model: {source: a}, resources: {contextLength: 8}}", "contextLength is '8'; it must be a whole number, 16 to 16777216"),
+        ("{model: {source: a}, resources: {contextLength: 99999999999999999999}}", "it must be a whole number, 16 to 16777216"),
+        ("{model: {source: a}, engine: {options: {kvCells: 4294967312}}}", "kvCells is '4294967312'; it must be a whole number, 16 to"),
+        ("{model: {source: a}, engine: {options: {gpuLayers: 4294967295}}}", "it must be a whole number, -1 to 65536"),
         ("{model: {source: a}, resources: {memory: lots}}", "memory is 'lots': it must be an amount of memory"),
         ("{model: {source: a}, resources: {cpu: 0}}", "cpu is '0'; it must be a number of CPUs"),
         ("{model: {source: a}, resources: {accelerator: tpu}}", "accelerator is 'tpu'; it must be one of auto, cpu"),
@@ -174,6 +178,7 @@ def test_what_is_wrong_is_told_with_line_and_field_and_a_way_out(entry, told):
     with pytest.raises(ConfigError) as error:
         parse(models(entry), file="vllama.yaml")
     assert str(error.value).startswith("vllama.yaml:2: ")
+    assert str(error.value).count("vllama.yaml") == 1
     assert told in str(error.value)
     assert "hf_secret" not in str(error.value)
 

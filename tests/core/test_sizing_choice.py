@@ -64,7 +64,7 @@ def test_the_reason_names_each_default_that_had_to_shrink() -> None:
     st.integers(1, 128).map(lambda gib: gib * GIB),
     st.lists(st.integers(4, 80).map(lambda gib: gib * GIB), max_size=4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_said_to_fit_is_within_the_memory(shape: ModelShape, host: int, devices: list[int]) -> None:
     found = choice.llama_cpp_choice(shape, Wanted(), Budget(host=host, devices=tuple(devices)))
     if found.fits:
@@ -74,7 +74,7 @@ def test_what_is_said_to_fit_is_within_the_memory(shape: ModelShape, host: int, 
 
 
 @given(st.sampled_from([DEMO, LLAMA3_8B, HYBRID]), st.integers(512, 40_000), st.integers(0, 8_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_more_memory_never_gives_a_shorter_context(shape: ModelShape, mebibytes: int, more: int) -> None:
     least = choice.llama_cpp_choice(shape, Wanted(), Budget(host=mebibytes * MIB))
     wider = choice.llama_cpp_choice(shape, Wanted(), Budget(host=(mebibytes + more) * MIB))
@@ -112,7 +112,7 @@ def one_by_one(shape: ModelShape, budget: Budget) -> tuple[int, int, int] | None
     st.lists(st.integers(300, 50_000).map(lambda mebibytes: mebibytes * MIB), min_size=1, max_size=3),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_halving_finds_what_trying_everything_finds(shape: ModelShape, host: int, devices: list[int], unified: bool) -> None:
     budget = Budget(host=host * MIB, devices=tuple(devices), unified=unified)
     found = choice.llama_cpp_choice(shape, Wanted(), budget)

@@ -116,7 +116,7 @@ def test_tokens_are_read_as_people_write_them(text: str, count: int) -> None:
     assert budgets.parse_tokens(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "k", "0", "-4k", "1.5k", "32g"])
+@pytest.mark.parametrize("text", ["", "k", "0", "-4k", "1.5k", "32g", "17m", "1" + "0" * 400])
 def test_what_is_no_number_of_tokens_is_told_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match="write it like 32k"):
         budgets.parse_tokens(text)

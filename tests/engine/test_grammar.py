@@ -74,3 +74,9 @@ def test_a_broken_expression_is_refused(kind: ConstraintKind) -> None:
 def test_a_schema_beyond_any_honest_size_is_refused_unread() -> None:
     with pytest.raises(grammar.GrammarRefused, match="characters"):
         grammar.prepare(constraint("x" * (grammar.MAX_BYTES + 1)))
+
+
+@pytest.mark.parametrize("levels", [130, 250])
+def test_a_schema_that_is_nested_too_deeply_is_refused(levels: int) -> None:
+    with pytest.raises(grammar.GrammarRefused, match="nested too deeply"):
+        grammar.prepare(constraint('{"items": ' * levels + "{}" + "}" * levels))

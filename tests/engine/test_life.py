@@ -85,6 +85,13 @@ async def test_a_system_that_can_start_no_process_is_a_failed_load(tiny_llama: P
     assert engine.state is EngineState.FAILED
 
 
+async def test_what_only_flash_attention_allows_is_told_where_it_is_off(tiny_llama: Path) -> None:
+    config = LoadConfig(ctx_size=256, kv_cells=512, parallel=4, cache_type_v="q4_0", flash_attn="off")
+    engine = LlamaCppEngine(files=(tiny_llama,), config=config, load_timeout=60)
+    with pytest.raises(EngineFailed, match="values in q4_0 need flash attention: say --flash-attn on"):
+        await engine.load()
+
+
 async def test_millions_of_token_ids_are_a_prompt_that_is_too_long(engine: LlamaCppEngine) -> None:
     """They cost no helper: a frame's lists are bounded, so ids travel packed."""
     before = {p.pid for p in descendants.living()}

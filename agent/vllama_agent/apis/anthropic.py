@@ -73,6 +73,8 @@ def prompt(body: dict[str, Any], defaults: Defaults = NONE) -> GenerateRequest:
     choice, parallel = _choice(body.get("tool_choice"))
     shown, demanded = tools.chosen(choice, offered)
     constraint, effort = _output(body.get("output_config"))
+    # where a schema stood before output_config; older SDKs still send it so
+    constraint = constraint or _format(body.get("output_format"), "output_format")
     return GenerateRequest(
         messages=defaults.chat(turns),
         template=defaults.template,
@@ -177,11 +179,10 @@ def _output(value: Any) -> tuple[Constraint | None, str | None]:
         raise InvalidRequest(
             f"output_config.effort must be one of {', '.join(EFFORTS)}, not {fields.shown(effort)}", field="output_config.effort"
         )
-    return _format(value.get("format")), tools.EFFORTS[effort] if effort else None
+    return _format(value.get("format"), "output_config.format"), tools.EFFORTS[effort] if effort else None
 
 
-def _format(value: Any) -> Constraint | None:
-    path = "output_config.format"
+def _format(value: Any, path: str) -> Constraint | None:
     if value is None:
         return None
     if not isinstance(value, dict):

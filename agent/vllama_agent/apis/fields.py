@@ -130,9 +130,13 @@ def range_text(low: float, high: float) -> str:
     """`from a to b`, with open ends where there is no bound."""
     if math.isinf(low) and math.isinf(high):
         return "that is finite"
-    if math.isinf(high) or high >= 2**31 - 1:
+    if math.isinf(high):
         return f"of at least {low:g}"
-    return f"from {low:g} to {high:g}"
+    return f"from {_bound(low)} to {_bound(high)}"
+
+
+def _bound(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)  # six digits of a large integer are another integer
 
 
 def strings(value: Any, path: str) -> tuple[str, ...]:

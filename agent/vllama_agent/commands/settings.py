@@ -13,7 +13,7 @@ from typing import Any
 
 from vllama_agent.commands import values
 from vllama_core import address, durations
-from vllama_core.config import CACHE_TYPES, CHAT_FAMILIES, AgentConfig, LoadConfig
+from vllama_core.config import CACHE_TYPES, CHAT_FAMILIES, MOST_CELLS, MOST_CONTEXT, MOST_LAYERS, AgentConfig, LoadConfig
 from vllama_core.errors import ConfigError
 
 
@@ -108,17 +108,17 @@ SETTINGS = (
     Setting(fields=("managed",), variables=("VLLAMA_MANAGED",), metavar="1", parse=values.yes,
             help="an operator owns this agent: clients cannot unload pinned models, nor change the store"),
     Setting(fields=("load.ctx_size",), flag="--ctx-size", variables=_both("CONTEXT_LENGTH"),
-            parse=values.whole(least=16, zero_is_default=True),
+            parse=values.whole(least=16, most=MOST_CONTEXT, zero_is_default=True),
             help="most tokens of one request, prompt and answer (8192, what the model was trained for if that is less, or what fits)"),
     Setting(fields=("load.kv_cells",), flag="--kv-cells", variables=("VLLAMA_KV_CELLS",),
-            parse=values.whole(least=16, zero_is_default=True),
+            parse=values.whole(least=16, most=MOST_CELLS, zero_is_default=True),
             help="tokens that all requests together can hold (four times --ctx-size, or as many as fit)"),
     Setting(fields=("load.parallel",), flag="--parallel", variables=_both("NUM_PARALLEL"),
             parse=values.whole(least=1, most=256, zero_is_default=True), help="most requests that decode at once (64, or as many as fit)"),
     Setting(fields=("load.threads",), flag="--threads", variables=("VLLAMA_THREADS",),
             parse=values.whole(least=1, most=512, zero_is_default=True), help="threads (the cores this process may use)"),
-    Setting(fields=("load.gpu_layers",), flag="--gpu-layers", variables=("VLLAMA_GPU_LAYERS",), parse=values.whole(least=-1),
-            help="layers to run on the GPU (-1: all that fit)"),
+    Setting(fields=("load.gpu_layers",), flag="--gpu-layers", variables=("VLLAMA_GPU_LAYERS",),
+            parse=values.whole(least=-1, most=MOST_LAYERS), help="layers to run on the GPU (-1: all that fit)"),
     Setting(fields=("load.flash_attn",), flag="--flash-attn", variables=_both("FLASH_ATTENTION"), metavar="auto|on|off",
             parse=values.one_of("auto", "on", "off", aliases={"1": "on", "true": "on", "0": "off", "false": "off"}),
             help="flash attention (auto); a quantised V cache needs it"),

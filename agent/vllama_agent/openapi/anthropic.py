@@ -57,10 +57,11 @@ THINK: Schema = record(
     },
     required=["type"],
 )
+FORMAT: Schema = optional(record({"type": {"const": "json_schema"}, "schema": {"type": "object"}}, required=["type", "schema"]))
 OUTPUT: Schema = record(
     {
         "effort": optional({"type": "string", "enum": list(anthropic.EFFORTS)}),
-        "format": optional(record({"type": {"const": "json_schema"}, "schema": {"type": "object"}}, required=["type", "schema"])),
+        "format": FORMAT,
     }
 )
 PROMPT: dict[str, Schema] = {
@@ -71,6 +72,7 @@ PROMPT: dict[str, Schema] = {
     "tool_choice": optional(TOOL_CHOICE),
     "thinking": optional(THINK, "Absent: the model does not think, where it can be told not to."),
     "output_config": optional(OUTPUT),
+    "output_format": FORMAT,
     "mcp_servers": nothing("MCP servers"),
     "container": nothing("containers"),
 }

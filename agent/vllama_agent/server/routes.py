@@ -31,7 +31,7 @@ LATER = {
     "POST": ("/api/embed /api/embeddings /v1/embeddings /v1/rerank /v1/audio/transcriptions"),
 }
 NEVER = {
-    "POST": "/api/push /api/me /api/signout /api/experimental/web_search /api/experimental/web_fetch",
+    "POST": "/api/push /api/me /api/signout /api/web_search /api/web_fetch /api/experimental/web_search /api/experimental/web_fetch",
     "DELETE": "/api/user/keys/{key}",
 }
 NOT_YET = "{path} is not yet supported by this version of vllama"

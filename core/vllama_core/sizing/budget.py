@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vllama_core.config import MOST_CONTEXT
 from vllama_core.errors import ConfigError
 from vllama_core.hardware import Machine, Vendor
 from vllama_core.sizing.shape import GIB, KIB, MIB
@@ -82,6 +83,6 @@ def parse_tokens(text: str) -> int:
         count = int(words.removesuffix(unit)) * _UNITS[unit]
     except ValueError:
         count = 0
-    if count < 1:
-        raise ConfigError(f"{text!r} is no number of tokens; write it like 32k or 32768")
+    if not 1 <= count <= MOST_CONTEXT:
+        raise ConfigError(f"{text!r} is no number of tokens up to {MOST_CONTEXT // MIB}m; write it like 32k or 32768")
     return count

@@ -99,7 +99,10 @@ def _grammar(constraint: Constraint) -> str:
 def _from_schema(wanted: Any) -> str:
     text = orjson.dumps(closed(wanted)).decode()
     _check_size(text)
-    return str(llguidance.LLMatcher.grammar_from_json_schema(text, overrides=SPACING))
+    try:
+        return str(llguidance.LLMatcher.grammar_from_json_schema(text, overrides=SPACING))
+    except ValueError as error:  # its reader of JSON follows 127 levels
+        raise GrammarRefused(f"it is nested too deeply: {error}") from None
 
 
 def first_line(error: str) -> str:

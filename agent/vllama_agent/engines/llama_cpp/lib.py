@@ -24,6 +24,7 @@ from vllama_core.errors import EngineFailed
 from vllama_core.sizing.llama_cpp import MAX_SEQUENCES, RECURRENT_SEQUENCES, RUNNING_SEQUENCES, SEQUENCES
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7}
+PLAIN_CACHE_TYPES = frozenset({"f32", "f16", "bf16"})
 TILED_CACHE_TYPES = frozenset({"f16", "f32"})
 """Those for which ggml's flash attention on the CPU computes many rows at once; see `costs.RowShape.of_tiles`."""
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
@@ -58,6 +59,13 @@ def start(log: LogSink) -> None:
 
 
 Floats = npt.NDArray[np.float32]
+
+
+def _way_out(config: LoadConfig) -> str:
+    """Of a context that cannot be made."""
+    if config.flash_attn == "off" and config.cache_type_v not in PLAIN_CACHE_TYPES:
+        return f"values in {config.cache_type_v} need flash attention: say --flash-attn on, or --cache-type-v f16"
+    return "ask for fewer with --kv-cells or --ctx-size"
 
 
 class Context:
@@ -107,7 +115,7 @@ class Context:
         params.rope_freq_scale = config.rope_freq_scale or 0.0
         self.handle = C.llama_init_from_model(model.handle, params)
         if not self.handle:
-            raise EngineFailed(f"llama.cpp cannot make a context of {cells} cells; ask for fewer with --kv-cells or --ctx-size")
+            raise EngineFailed(f"llama.cpp cannot make a context of {cells} cells; {_way_out(config)}")
         self.cells = int(C.llama_n_ctx(self.handle))
         self.batch_size = int(C.llama_n_batch(self.handle))
         self.ubatch_size = int(C.llama_n_ubatch(self.handle))
