@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import fcntl
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bench import peers, places, report, rows, run
 from bench.goals import Row
@@ -35,7 +35,7 @@ def main() -> None:
         _print_plan(run.plan(chosen, arguments.rounds))
         if arguments.list:
             return
-        _print_peers()
+        _print_peers(chosen)
         try:
             with _alone():
                 asyncio.run(run.Runner(file, rounds=arguments.rounds, again=arguments.again).run(chosen))
@@ -64,9 +64,12 @@ def _print_plan(planned: list[tuple[Row, int, float]]) -> None:
     print(f"{'':16} together about {sum(minutes for *_, minutes in planned):.0f} min on an otherwise idle machine")
 
 
-def _print_peers() -> None:
-    """Build them before the clock runs. A peer that cannot be had is said so, in the rows too."""
-    for make in (peers.llama_server, peers.ollama):
+def _print_peers(chosen: Iterable[Row]) -> None:
+    """Build those that the rows need before the clock runs. A peer that cannot be had is said so, in the rows too."""
+    needed = {kind for row in chosen for kind in row.kinds()}
+    for kind, make in {"llama-server": peers.llama_server, "ollama": peers.ollama}.items():
+        if kind not in needed:
+            continue
         try:
             print(make().version)
         except peers.PeerMissing as missing:

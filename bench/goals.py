@@ -57,6 +57,7 @@ class Row:
 
     :ivar workload: name of a function in `workloads` for served contestants.
     :ivar inside: name of a mode of `bench.inside`, for a contestant that has no HTTP (or a stand-in behind it).
+    :ivar beside: kinds of contestants that this mode starts itself.
     :ivar ceiling: width of the ceiling probe, 0 = none.
     :ivar context: tokens that each slot of a peer needs.
     :ivar grid: contestants of the first round.
@@ -70,6 +71,7 @@ class Row:
     goals: tuple[Goal, ...]
     workload: str | None = None
     inside: str | None = None
+    beside: tuple[str, ...] = ()
     ceiling: int = 0
     context: int = 512
     grid: tuple[Contestant, ...] = ()
@@ -77,3 +79,7 @@ class Row:
     always: tuple[Contestant, ...] = ()
     rounds: int = 5
     seconds: float = 20.0
+
+    def kinds(self) -> set[str]:
+        """Of all its contestants."""
+        return {contestant.kind for contestant in (*self.grid, *self.always)} | set(self.beside)

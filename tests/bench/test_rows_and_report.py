@@ -77,3 +77,11 @@ def test_what_is_published_of_rows_without_results_stays(tmp_path: Path) -> None
     assert "A new reason." in both
     assert "An old reason." not in both
     assert report.text(there, ROWS, {"one-greedy": "A new reason."}, both) == both
+
+
+def test_rows_name_the_peers_that_are_built_for_them() -> None:
+    """Minutes of compiling, which rows without peers need not wait for."""
+    kinds = {row.key: row.kinds() for row in ROWS}
+    assert kinds["one-greedy"] == {"ours", "llama-server", "ollama"}
+    assert kinds["cold-start"] == kinds["load-big-warm"] == {"llama-server"}
+    assert kinds["operator-idle"] == kinds["vllm"] == set()
