@@ -85,10 +85,11 @@ def _revision(pod: Json) -> Any:
 
 
 def unschedulable(pods: Iterable[Json]) -> str | None:
-    """Why a pod finds no node; None: each has one."""
+    """Why a pod finds no node; None: each has one. One that runs has a node, whatever the scheduler says late."""
     for pod in pods:
         condition = condition_of(pod, "PodScheduled")
-        if condition.get("status") == "False" and condition.get("reason") == "Unschedulable":
+        waits = (pod.get("status") or {}).get("phase", "Pending") == "Pending"
+        if waits and condition.get("status") == "False" and condition.get("reason") == "Unschedulable":
             return str(condition.get("message") or "no node can take it")[:LONGEST]
     return None
 

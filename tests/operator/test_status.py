@@ -173,6 +173,8 @@ def test_a_pod_without_a_node_says_why(serve: Make, pod: Make) -> None:
         "message": "0/3 nodes: insufficient nvidia.com/gpu",
     }
     assert "change spec.resources or spec.profile" in condition(said, "Ready")["message"]
+    waiting["status"]["phase"] = "Running"  # so it has one, and the scheduler's word is an old one
+    assert condition(told(serve(), of=deployment(ready=0, updated=1), pods=(waiting,)), "Ready")["reason"] != "Unschedulable"
 
 
 @pytest.mark.parametrize(
