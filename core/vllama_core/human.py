@@ -29,18 +29,18 @@ def span(seconds: float) -> str:
     if seconds < 1:
         return "Less than a second"
     if seconds < 60:
-        return _plural(int(seconds), "second")
+        return plural(int(seconds), "second")
     if seconds < 120:
         return "About a minute"
     if seconds < 3600:
-        return _plural(int(seconds / 60), "minute")
+        return plural(int(seconds / 60), "minute")
     hours = int(seconds / 3600 + 0.5)
     if hours == 1:
         return "About an hour"
     for limit, unit, length in ((48, "hour", 1), (24 * 14, "day", 24), (24 * 60, "week", 24 * 7), (_YEAR_HOURS * 2, "month", 24 * 30)):
         if hours < limit:
-            return _plural(hours // length, unit)
-    return _plural(hours // _YEAR_HOURS, "year")
+            return plural(hours // length, unit)
+    return plural(hours // _YEAR_HOURS, "year")
 
 
 def relative(seconds_ago: float) -> str:
@@ -50,5 +50,6 @@ def relative(seconds_ago: float) -> str:
     return f"{span(-seconds_ago)} from now" if seconds_ago < 0 else f"{span(seconds_ago)} ago"
 
 
-def _plural(number: int, unit: str) -> str:
+def plural(number: int, unit: str) -> str:
+    """A number of things: ``1 core``, ``2 cores``."""
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import json
 import socket
@@ -45,6 +46,12 @@ def test_a_machine_that_is_fine(run: Any) -> None:
     assert ended.status == 0
     assert "no GPU was found that it could use, so it runs on 8 threads of the CPU" in ended.out
     assert ended.out.endswith("\nNo problem was found.\n")
+
+
+def test_a_single_core_is_told_as_one(run: Any) -> None:
+    here = machines.machine()
+    alone = dataclasses.replace(here, cpu=dataclasses.replace(here.cpu, cores=1, threads=1))
+    assert ": 1 core, 1 thread worth starting (" in run(alone).out
 
 
 def test_an_error_decides_the_status_and_stands_with_its_remedy(run: Any) -> None:

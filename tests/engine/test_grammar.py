@@ -76,7 +76,7 @@ def test_a_schema_beyond_any_honest_size_is_refused_unread() -> None:
         grammar.prepare(constraint("x" * (grammar.MAX_BYTES + 1)))
 
 
-@pytest.mark.parametrize("levels", [130, 250])
+@pytest.mark.parametrize("levels", [124, 127, 250])
 def test_a_schema_that_is_nested_too_deeply_is_refused(levels: int) -> None:
     with pytest.raises(grammar.GrammarRefused, match="nested too deeply"):
         grammar.prepare(constraint('{"items": ' * levels + "{}" + "}" * levels))

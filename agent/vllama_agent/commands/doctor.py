@@ -95,10 +95,11 @@ def _row(title: str, text: str) -> str:
 def _machine(machine: Machine) -> list[str]:
     cpu, memory = machine.cpu, machine.memory
     place = " in a container" if machine.container else ""
+    units = f"{human.plural(cpu.cores, 'core')}, {human.plural(cpu.threads, 'thread')}"
     limit = f", {human.size(memory.limit)} by the control group's limit" if memory.limit else ""
     lines = [
         _row("system", f"{machine.system} on {cpu.architecture}{place}"),
-        _row("processor", f"{cpu.name or 'not named'}: {cpu.cores} cores, {cpu.threads} threads worth starting ({cpu.why['threads']})"),
+        _row("processor", f"{cpu.name or 'not named'}: {units} worth starting ({cpu.why['threads']})"),
         _row("", " ".join(cpu.features) or "no vector instructions that llama.cpp has kernels for"),
         _row("memory", f"{human.size(memory.total)}{limit}, {human.size(memory.available)} available ({memory.why['available']})"),
     ]

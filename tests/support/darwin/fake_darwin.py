@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def apply() -> None:
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
+    tempfile._O_TMPFILE_WORKS = False  # it found one when it was imported
     # urllib.request asks macOS for its proxies by this module
     proxies: Any = types.ModuleType("_scproxy")
     proxies._get_proxies = proxies._get_proxy_settings = dict

@@ -101,8 +101,8 @@ def _from_schema(wanted: Any) -> str:
     _check_size(text)
     try:
         return str(llguidance.LLMatcher.grammar_from_json_schema(text, overrides=SPACING))
-    except ValueError as error:  # its reader of JSON follows 127 levels
-        raise GrammarRefused(f"it is nested too deeply: {error}") from None
+    except ValueError as error:  # before there is a matcher that could tell it
+        raise GrammarRefused(_reason(str(error))) from None
 
 
 def first_line(error: str) -> str:
@@ -116,6 +116,8 @@ def _reason(error: str) -> str:
         return f"unsupported keywords: {message.removeprefix('Unimplemented keys: ').strip('[]')}; leave them out"
     if message.startswith("oneOf constraints are not supported"):
         return 'unsupported keyword: "oneOf" with alternatives that one value could match together; use "anyOf"'
+    if message.startswith("recursion limit exceeded"):  # at 128 levels of JSON, its own around the schema among them
+        return "it is nested too deeply"
     if message == "NoExtensionBias":
         return "no text can match it"
     return message
