@@ -140,8 +140,10 @@ def agent(home: Path, model: Path, python: Path, port: int) -> tuple[list[str], 
 def bare(model: Path, python: Path, port: int, *, sequences: int = 64) -> tuple[list[str], dict[str, str]]:
     """vLLM alone with what the agent starts it with, but for its socket."""
     from vllama_agent.engines.vllm import arguments
+    from vllama_agent.hardware import cpu
 
-    settings = arguments.Settings(context=CONTEXT, sequences=sequences, cpu_cache_gib=1, extra=(EAGER,))
+    on_cpu = arguments.OnCpu(cache_gib=1, threads=max(1, cpu.usable_cores() - 1))
+    settings = arguments.Settings(context=CONTEXT, sequences=sequences, cpu=on_cpu, extra=(EAGER,))
     words = arguments.command(python, model, Path("/unused"), settings)
     at = words.index("--uds")
     command = [*words[:at], "--host", "127.0.0.1", "--port", str(port), *words[at + 2 :]]
