@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ READY_SECONDS = 300.0
 CONTEXT = 2048
 ANSWER = 128
 TRIALS = 60
+STREAMS = {"one": 1, "eight": 8, "thirty_two": 32}
+ROUNDS = 10
 INTERVALS = (1, 2, 4)
 INTERVAL_STREAMS = (1, 8, 32, 128, 256)
 END = "2"
@@ -140,8 +142,10 @@ def agent(home: Path, model: Path, python: Path, port: int) -> tuple[list[str], 
 def bare(model: Path, python: Path, port: int, *, sequences: int = 64) -> tuple[list[str], dict[str, str]]:
     """vLLM alone with what the agent starts it with, but for its socket."""
     from vllama_agent.engines.vllm import arguments
+    from vllama_agent.hardware import cpu
 
-    settings = arguments.Settings(context=CONTEXT, sequences=sequences, cpu_cache_gib=1, extra=(EAGER,))
+    on_cpu = arguments.OnCpu(cache_gib=1, threads=max(1, cpu.usable_cores() - 1))
+    settings = arguments.Settings(context=CONTEXT, sequences=sequences, cpu=on_cpu, extra=(EAGER,))
     words = arguments.command(python, model, Path("/unused"), settings)
     at = words.index("--uds")
     command = [*words[:at], "--host", "127.0.0.1", "--port", str(port), *words[at + 2 :]]
@@ -150,7 +154,11 @@ def bare(model: Path, python: Path, port: int, *, sequences: int = 64) -> tuple[
 
 
 async def over_bare(number: int) -> dict[str, float]:
-    """Ours over bare, throughput at 1, 8 and 32 streams and time to the first token. The order turns with the round."""
+    """Ours over bare, throughput at 1, 8 and 32 streams and time to the first token. The order turns with the round.
+
+    Then once more with all of vLLM on one core, and the client, and the agent where there is one, on another: so vLLM loses no core to
+    the agent, which then costs what it delays alone.
+    """
     model, python = vllm_cpu.tiny_model(), vllm_cpu.ensure()
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as home:
@@ -158,14 +166,43 @@ async def over_bare(number: int) -> dict[str, float]:
             port = servers.free_port()
             command, environment = agent(Path(home), model, python, port) if kind == "ours" else bare(model, python, port)
             async with served(command, environment, url=f"http://127.0.0.1:{port}", model=None if kind == "ours" else "model") as server:
-                found[kind] = await _measured(server)
+                await server.stream(ANSWER)
+                found[kind] = {"ttft_ms": await _first_token_ms(server), **await _rates(server)}
+                with _apart(server, vllm_is_root=kind == "bare"):
+                    found[kind] |= {f"apart_{name}": rate for name, rate in (await _rates(server)).items()}
     ours, alone = found["ours"], found["bare"]
+    rates = [f"{layout}{name}" for layout in ("", "apart_") for name in STREAMS]
     return {
-        **{f"{name}_ratio": ours[name] / alone[name] for name in ("one", "eight", "thirty_two")},
+        **{f"{name}_ratio": ours[name] / alone[name] for name in rates},
         "bare_thirty_two": alone["thirty_two"],
+        "bare_apart_thirty_two": alone["apart_thirty_two"],
         "bare_ttft_ms": alone["ttft_ms"],
         "added_ttft_ms": ours["ttft_ms"] - alone["ttft_ms"],
     }
+
+
+@contextlib.contextmanager
+def _apart(server: Served, *, vllm_is_root: bool) -> Iterator[None]:
+    """Meanwhile vLLM has the first core, and everything else of this benchmark the last.
+
+    :param vllm_is_root: False: it is the children of the server's process.
+    """
+    allowed = os.sched_getaffinity(0)
+    root, children = server.process, server.process.children(recursive=True)
+    rest = [psutil.Process(), *([] if vllm_is_root else [root])]
+    for core, processes in ((min(allowed), [*children, *([root] if vllm_is_root else [])]), (max(allowed), rest)):
+        for process in processes:
+            _keep_to(process, {core})
+    try:
+        yield
+    finally:
+        _keep_to(psutil.Process(), allowed)
+
+
+def _keep_to(process: psutil.Process, cores: set[int]) -> None:
+    for thread in process.threads():
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
+            os.sched_setaffinity(thread.id, cores)
 
 
 async def intervals(number: int) -> dict[str, float]:
@@ -187,13 +224,17 @@ async def _rate(server: Served, streams: int, **further: Any) -> float:
     return sum(tokens for tokens, _first in made) / (time.perf_counter() - began)
 
 
-async def _measured(server: Served) -> dict[str, float]:
-    await server.stream(ANSWER)
-    firsts = [(await server.stream(1))[1] for _ in range(TRIALS)]
-    rates = {}
-    for name, streams in (("one", 1), ("eight", 8), ("thirty_two", 32)):
+async def _first_token_ms(server: Served) -> float:
+    """Median time to the first token of a lone request."""
+    return 1000 * statistics.median([(await server.stream(1))[1] for _ in range(TRIALS)])
+
+
+async def _rates(server: Served) -> dict[str, float]:
+    """Tokens per second of so many streams."""
+    found = {}
+    for name, streams in STREAMS.items():
         began, count = time.perf_counter(), 0
-        for _ in range(3):
+        for _ in range(ROUNDS):
             count += sum(tokens for tokens, _first in await asyncio.gather(*(server.stream(ANSWER) for _ in range(streams))))
-        rates[name] = count / (time.perf_counter() - began)
-    return {**rates, "ttft_ms": 1000 * statistics.median(firsts)}
+        found[name] = count / (time.perf_counter() - began)
+    return found

@@ -18,7 +18,7 @@ from vllama_agent.engines.base import Constraint, ConstraintKind, FinishReason, 
 from vllama_agent.engines.openai_events import Answer, Refused
 from vllama_agent.engines.sse import DONE, EventDecoder
 from vllama_agent.engines.vllm import arguments, body, explain, exposition, fitting, folder, holding
-from vllama_agent.engines.vllm.arguments import Settings
+from vllama_agent.engines.vllm.arguments import OnCpu, Settings
 from vllama_agent.engines.vllm.prompts import Prompts
 from vllama_agent.store import hf_files
 from vllama_core import hf_header
@@ -224,7 +224,15 @@ def test_the_key_is_in_the_environment_and_nowhere_else() -> None:
     assert (found["VLLM_CACHE_ROOT"], found["TRITON_CACHE_DIR"], found["PATH"]) == ("/own", "/c/triton", "/bin")
     assert found["HF_HUB_OFFLINE"] == "1"
     assert {"PYTHONPATH", "VLLAMA_API_KEY", "HF_TOKEN"}.isdisjoint(found)
-    assert "VLLM_CPU_KVCACHE_SPACE" not in found
+    assert {"VLLM_CPU_KVCACHE_SPACE", "OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING"}.isdisjoint(found)
+
+
+def test_without_gpus_scheduler_and_model_share_a_process() -> None:
+    settings = Settings(context=4096, sequences=64, cpu=OnCpu(cache_gib=3, threads=7))
+    found = arguments.environment({"OMP_NUM_THREADS": "2"}, settings, key="k", caches=Path("/c"))
+    assert (found["VLLM_CPU_KVCACHE_SPACE"], found["VLLM_ENABLE_V1_MULTIPROCESSING"]) == ("3", "0")
+    assert found["OMP_NUM_THREADS"] == "2", "a person's own words win"
+    assert arguments.environment({}, settings, key="k", caches=Path("/c"))["OMP_NUM_THREADS"] == "7"
 
 
 # --- what it says -------------------------------------------------------------------------------------------------------

@@ -262,6 +262,11 @@ def parts(agent: Any) -> dict[str, psutil.Process]:
     return found
 
 
+def test_scheduler_and_model_share_a_process(served: Any) -> None:
+    """In two they would poll for each other, and a machine without GPUs has no cores for that."""
+    assert set(parts(served)) == {"APIServer", "EngineCore"}
+
+
 def test_none_of_its_processes_is_given_a_secret(served: Any) -> None:
     started = psutil.Process(served.process.pid).children(recursive=True)
     assert {"APIServer", "EngineCore"} <= set(parts(served))

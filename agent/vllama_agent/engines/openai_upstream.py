@@ -91,9 +91,8 @@ class Upstream:
 
         Entering raises as `get` does, but waits without limit: a prompt that is computed for minutes may come before the headers.
         """
-        request = self._open().post(f"{self._base}{path}", data=orjson.dumps(body), headers=_JSON)
         try:
-            response = await request
+            response = await self._begun("POST", path, orjson.dumps(body))
         except (aiohttp.ClientError, OSError) as error:
             raise _unreachable(error) from None
         try:
@@ -107,10 +106,7 @@ class Upstream:
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None) -> bytes:
         data = None if body is None else orjson.dumps(body)
         try:
-            async with (
-                asyncio.timeout(seconds),
-                self._open().request(method, f"{self._base}{path}", data=data, headers=_JSON) as response,
-            ):
+            async with asyncio.timeout(seconds), await self._begun(method, path, data) as response:
                 found = await response.read()
         except TimeoutError:
             raise EngineFailed(f"the engine did not answer {path} within {seconds:g} s") from None
@@ -119,6 +115,21 @@ class Upstream:
         if response.status != 200:
             raise _refused(response.status, found)
         return found
+
+    async def _begun(self, method: str, path: str, data: bytes | None) -> aiohttp.ClientResponse:
+        """A reply whose headers are there. A connection that was kept may end while the request is on its way: then it is sent once more.
+
+        aiohttp does this for methods that change nothing alone. Nothing here changes anything: an answer that nobody reads is not made.
+        """
+        session, url = self._open(), f"{self._base}{path}"
+        try:
+            return await session.request(method, url, data=data, headers=_JSON)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            if session.closed:
+                raise
+            return await session.request(method, url, data=data, headers=_JSON)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -17,6 +17,18 @@ NAME = "model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnCpu:
+    """What is said where no GPU is.
+
+    :ivar cache_gib: what the KV cache may take.
+    :ivar threads: that compute.
+    """
+
+    cache_gib: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the agent decided.
 
@@ -24,7 +36,7 @@ class Settings:
     :ivar sequences: most requests that decode at once.
     :ivar tensor_parallel: GPUs that share each layer.
     :ivar utilization: the share of each GPU's memory that it may take.
-    :ivar cpu_cache_gib: of a machine without GPUs: what the KV cache may take.
+    :ivar cpu: what a machine without GPUs is told.
     :ivar extra: arguments that a person gave, which win.
     """
 
@@ -32,7 +44,7 @@ class Settings:
     sequences: int
     tensor_parallel: int = 1
     utilization: float = 0.9
-    cpu_cache_gib: int | None = None
+    cpu: OnCpu | None = None
     extra: tuple[str, ...] = ()
 
 
@@ -67,6 +79,11 @@ def environment(ours: Mapping[str, str], settings: Settings, *, key: str, caches
         "TRITON_CACHE_DIR": str(caches / "triton"),
         "NUMBA_CACHE_DIR": str(caches / "numba"),
     }
-    if settings.cpu_cache_gib is not None:
-        defaults["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_cache_gib)
+    if settings.cpu is not None:
+        defaults |= {
+            "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu.cache_gib),
+            # scheduler and model in one process: in two they wait for each other by polling, for which each takes a whole core
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": str(settings.cpu.threads),
+        }
     return {**defaults, **child_environment.of_another_program(ours), "VLLM_API_KEY": key}

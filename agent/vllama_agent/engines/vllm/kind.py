@@ -8,7 +8,8 @@ from pathlib import Path
 from vllama_agent.engines.base import Engine
 from vllama_agent.engines.kinds import Kind, Order
 from vllama_agent.engines.vllm import version
-from vllama_agent.engines.vllm.arguments import Settings
+from vllama_agent.engines.vllm.arguments import OnCpu, Settings
+from vllama_agent.hardware import cpu
 from vllama_agent.pool import needs
 from vllama_agent.pool.budget import Need
 from vllama_agent.pool.needs import Sized
@@ -20,7 +21,7 @@ from vllama_core.sizing.budget import Budget as Room
 from vllama_core.sizing.shape import GIB, ModelShape
 
 CPU_HOST = 3 * GIB
-"""What its three processes take on a machine without GPUs, beside weights and cache: measured with a model of two layers."""
+"""What its processes take on a machine without GPUs, beside weights and cache: measured with a model of two layers."""
 CPU_SEQUENCES = 64
 WINDOWS = 4
 """Full contexts that the cache holds on a CPU."""
@@ -87,8 +88,10 @@ def settings_of(shape: ModelShape, config: LoadConfig, gpus: tuple[int, ...]) ->
     assert config.parallel is not None, "an engine is made with sizes that were decided"
     if not gpus:
         plain = vllm.Settings(context=config.ctx_size, sequences=config.parallel)
-        gib = cache_gib(shape, plain, config.kv_cells)
-        return Settings(context=config.ctx_size, sequences=config.parallel, cpu_cache_gib=gib, extra=config.engine_args)
+        # a core is left to vLLM's HTTP server and to us, as vLLM itself does; it does not know of a container's share
+        threads = config.threads or max(1, cpu.usable_cores() - 1)
+        on_cpu = OnCpu(cache_gib=cache_gib(shape, plain, config.kv_cells), threads=threads)
+        return Settings(context=config.ctx_size, sequences=config.parallel, cpu=on_cpu, extra=config.engine_args)
     room = Room(host=0, devices=gpus, whole=True)
     chosen = choice.vllm_choice(shape, needs.wanted_of(config), room).settings
     share = vllm.bytes_for(shape, chosen, config.kv_cells) / min(gpus)
