@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from json import JSONDecodeError
 from typing import Any
 
 import kopf
-from kopf._cogs.clients.watching import WatchingError  # it has no public name
 
 from vllama_core.errors import ConfigError
 from vllama_operator import app, resources
@@ -29,33 +26,12 @@ LISTED = 50
 IDLE_SECONDS = 0.1
 """How long kopf keeps a task, and in it the last state of an object as it was sent, for a further event of the same object. With its five
 seconds a thousand LLMServes took 300 MB while the operator started."""
-ANEW_SECONDS = 2.0
-"""Between the end of all watches and their new beginning."""
 log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT.
-
-    kopf gives up when a watch tells of an error of the server, or breaks off within a line. Then all begins anew here: the kubelet would
-    wait longer each time, also when the server has recovered.
-    """
-    while True:
-        try:
-            asyncio.run(_run(settings))
-        except* (WatchingError, JSONDecodeError) as failed:
-            log.error("a watch has failed, all begins anew in %g s: %s", ANEW_SECONDS, _first(failed))
-            time.sleep(ANEW_SECONDS)
-        else:
-            return
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
-    """One of those that a group holds."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+    """Until SIGTERM or SIGINT."""
+    asyncio.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:
