@@ -98,9 +98,10 @@ async def test_models(http):
         assert [(entry["id"], entry["owned_by"]) for entry in value["data"]] == [("org/name:Q4_K_M", "org"), ("m:latest", "library")]
         async with http.get(served.url + "/v1/models/org/name:q4_k_m") as response:
             assert (await response.json())["id"] == "org/name:Q4_K_M"
-        async with http.get(served.url + "/v1/models/none") as response:
-            assert response.status == 404
-            assert (await response.json())["error"]["type"] == "not_found_error"
+        for nowhere in ("none", "two%0Alines"):
+            async with http.get(f"{served.url}/v1/models/{nowhere}") as response:
+                assert response.status == 404
+                assert (await response.json())["error"]["type"] == "not_found_error"
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank"])

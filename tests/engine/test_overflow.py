@@ -114,3 +114,15 @@ async def test_a_pool_that_overflows_changes_no_answer_and_leaks_no_cell(
     # one request that needs every cell: a sequence that libllama still holds and we do not count would leave it without
     whole_pool = [chance.randrange(10, alone.model.vocab_size) for _ in range(POOL - 8)]
     assert len(await ask(engine, whole_pool, count=8, window=POOL)) == 8
+
+
+async def test_a_pool_that_llama_cpp_rounds_up_is_told_as_large_as_it_is(tiny_llama: Path) -> None:
+    """Else more cells than there are would be in use."""
+    engine = LlamaCppEngine(files=(tiny_llama,), config=LoadConfig(ctx_size=64, kv_cells=64, parallel=4), load_timeout=60)
+    await engine.load()
+    for start in range(4):
+        await ask(engine, [10 + 50 * start + index for index in range(40)], count=8, window=64)
+    stats = await settled(engine, 4 * 8)
+    await engine.unload()
+    assert stats.kv_cells_cached > 64
+    assert stats.kv_cells_used <= stats.kv_cells_total

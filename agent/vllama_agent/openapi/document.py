@@ -50,7 +50,7 @@ ANSWER_HEADERS = {
 class Operation:
     """What a route takes and gives.
 
-    :ivar path: as aiohttp writes it: ``/v1/models/{id:.+}``.
+    :ivar path: as aiohttp writes it: ``/v1/models/{id:(?s:.+)}``.
     :ivar body: schema of the request's JSON; None = no body is read.
     :ivar reply: schema of a JSON answer; None = text.
     :ivar chunk: (media type, schema of its pieces) where the answer may be a stream.

@@ -97,7 +97,7 @@ ROUTES: tuple[Route, ...] = (
     _row("POST", "/api/blobs/{digest}", blob_routes.store, "Upload bytes for /api/create: 201 = stored, 200 = they were here",
          upload=True, empty=(200, 201), changes=True),
     _row("GET", "/v1/models", openai_routes.models, "List the models", reply="Models"),
-    _row("GET", "/v1/models/{id:.+}", openai_routes.model, "One model", reply="Model", finds=True),
+    _row("GET", "/v1/models/{id:(?s:.+)}", openai_routes.model, "One model", reply="Model", finds=True),
     _row("POST", "/v1/chat/completions", openai_routes.chat, "Answer a chat",
          body="ChatCompletionRequest", reply="ChatCompletion", chunk=(SSE, "ChatCompletionChunk"), finds=True),
     _row("POST", "/v1/completions", openai_routes.completions, "Continue a prompt",

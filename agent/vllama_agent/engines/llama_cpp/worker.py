@@ -47,9 +47,8 @@ class Worker:
         self._model = Model(tuple(Path(file) for file in settings["files"]), config)
         if not self._model.can_decode:
             raise EngineFailed("this model only encodes (embeddings); generating text needs a decoder")
-        self._context_length, cells = settings["context"], settings["cells"]
-        self._context = lib.Context(self._model, config, cells=cells, threads=settings["threads"])
-        self._cells = min(cells, self._context.cells)
+        self._context_length = settings["context"]
+        self._context = lib.Context(self._model, config, cells=settings["cells"], threads=settings["threads"])
         self._cache: Cache = WholeCache(self._context) if self._context.whole_only else PrefixCache(self._context)
         self._grammars = Grammars(self._model)
         self._scheduler = Scheduler(
@@ -244,7 +243,7 @@ class Worker:
             "version": version.PINNED,
             "context_length": self._context_length,
             "trained_context": self._model.trained_context,
-            "kv_cells": self._cells,
+            "kv_cells": self._context.cells,
             "parallel": self._context.running,
             "vocab_size": self._model.vocab_size,
             "memory_bytes": _memory_bytes(placed.gpu_bytes, self._model.weight_bytes),
@@ -264,7 +263,7 @@ class Worker:
             "waiting": self._scheduler.waiting + len(self._grammars.compiling),
             "kv_cells_used": self._cache.used,
             "kv_cells_cached": self._cache.idle,
-            "kv_cells_total": self._cells,
+            "kv_cells_total": self._context.cells,
             "grammars": len(self._grammars),
             "steps_total": totals.steps,
             "prompt_tokens_computed_total": totals.prompt_computed,
