@@ -65,6 +65,28 @@ def test_a_watch_that_is_too_old_begins_anew_and_misses_nothing(llmserves: Clust
     assert gone > len(CHILDREN.split(","))
 
 
+@pytest.mark.parametrize("fault", ["unknown", 429, 500])
+def test_watches_that_are_refused_or_tell_of_nothing_known_go_on(llmserves: Cluster, namespace: str, tmp_path: Path, fault: Fault) -> None:
+    """The first ones are. kopf says which of its tasks it gives up; after that the operator still acts for some seconds."""
+    watches = 0
+
+    def at_first(method: str, path: str, watch: bool) -> Fault:
+        nonlocal watches
+        watches += watch
+        return fault if watch and watches <= 3 else None
+
+    with faulty.way(llmserves, tmp_path) as way:
+        way.fault = at_first
+        with operator(llmserves, namespace, tmp_path, kubeconfig=way.kubeconfig) as process:
+            until(lambda: watches > 3)
+            make(llmserves, namespace, suspend=True)
+            until(lambda: ready(llmserves, namespace) == ("Suspended", "Suspended"), 60)
+            llmserves.kubectl("delete", "service", "qwen3", "-n", namespace)
+            until(lambda: ("Service", "qwen3") in children(llmserves, namespace))
+            assert process.poll() is None
+    assert "has failed" not in (tmp_path / "operator-1.log").read_text()
+
+
 def test_a_leader_that_was_stopped_writes_nothing_when_it_goes_on(llmserves: Cluster, namespace: str, tmp_path: Path) -> None:
     with (
         faulty.way(llmserves, tmp_path, "first") as way,

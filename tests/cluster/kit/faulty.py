@@ -20,7 +20,8 @@ from aiohttp import web
 from kit.cluster import Cluster
 
 Fault = int | str | None
-"""A status, `silence` (no answer), `reset` (the connection breaks) or `gone` (a watch that is told to list anew); None: it works."""
+"""A status, `silence` (no answer), `reset` (the connection breaks), or what a watch is sent: `gone` (list anew) or `unknown` (an event of a
+kind that nobody knows); None: it works."""
 _HOP = {"connection", "transfer-encoding", "content-length", "host", "content-encoding"}
 
 
@@ -118,14 +119,18 @@ async def _answer(made: Way, session: aiohttp.ClientSession, request: web.Reques
         case "silence":
             await asyncio.sleep(3600)  # the one who asks gives up before
         case "gone":
-            status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"}
-            return web.json_response({"type": "ERROR", "object": status})
+            return web.json_response({"type": "ERROR", "object": _status(410) | {"reason": "Expired"}})
+        case "unknown":
+            return web.json_response({"type": "RENAMED", "object": {}})
         case int(code):
-            status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": f"injected {code}"}
-            return web.json_response(status, status=code, headers={"Retry-After": "1"} if code == 429 else {})
+            return web.json_response(_status(code), status=code, headers={"Retry-After": "1"} if code == 429 else {})
     assert request.transport is not None
     request.transport.abort()
     raise web.HTTPInternalServerError
+
+
+def _status(code: int) -> dict[str, object]:
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": f"injected {code}"}
 
 
 async def _pass_on(session: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
