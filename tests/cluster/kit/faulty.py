@@ -99,7 +99,11 @@ def _serving(made: Way, upstream: str) -> Iterator[str]:
                 started.set()
                 await stop.wait()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="faulty way")
+    def live() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:  # ends the answers that are still on their way
+            runner.run(serve())
+
+    thread = threading.Thread(target=live, name="faulty way")
     thread.start()
     assert started.wait(30)
     try:
@@ -107,7 +111,6 @@ def _serving(made: Way, upstream: str) -> Iterator[str]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(30)
-        loop.close()
 
 
 async def _answer(made: Way, session: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
