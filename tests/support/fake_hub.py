@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-import threading
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import local_server
 from aiohttp import web
 
 PIECE = 64 << 10
@@ -302,21 +302,7 @@ async def running(hub: FakeHub | None = None, *, host: str = "127.0.0.1") -> Asy
 @contextmanager
 def in_a_thread() -> Iterator[FakeHub]:
     """The hub for tests that have no event loop of their own. Repositories may be added; faults belong to tests with a loop."""
-    loop, started, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     hub = FakeHub()
     hub.gate.set()
-
-    async def serve() -> None:
-        async with running(hub):
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="fake hub")
-    thread.start()
-    assert started.wait(30)
-    try:
+    with local_server.in_a_thread(running(hub)):
         yield hub
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
-        loop.close()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TypeVar
 
 from aiohttp import web
+
+Served = TypeVar("Served")
 
 
 @asynccontextmanager
@@ -18,3 +23,28 @@ async def running(app: web.Application) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def in_a_thread(server: AbstractAsyncContextManager[Served]) -> Iterator[Served]:
+    """What a server gives, for tests that have no event loop of their own. It ends with all that it was still answering: cleaning a
+    runner up cancels its handlers and does not wait for them."""
+    started, stop = threading.Event(), asyncio.Event()
+    loop: asyncio.AbstractEventLoop
+    served: Served
+
+    async def serve() -> None:
+        nonlocal loop, served
+        loop = asyncio.get_running_loop()
+        async with server as served:
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), name="a server of the tests")
+    thread.start()
+    assert started.wait(30)
+    try:
+        yield served
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)

@@ -8,9 +8,8 @@ import json
 import os
 import random
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +53,7 @@ class Way:
 def way(cluster: Cluster, folder: Path, name: str = "way") -> Iterator[Way]:
     """A way of its own, as the administrator, while the block runs."""
     made = Way(kubeconfig=folder / f"{name}.kubeconfig")
-    with _authenticated(cluster) as upstream, _serving(made, upstream) as server:
+    with _authenticated(cluster) as upstream, local_server.in_a_thread(_serving(made, upstream)) as server:
         made.kubeconfig.write_text(json.dumps(_kubeconfig(server)))
         yield made
 
@@ -79,38 +78,18 @@ def _authenticated(cluster: Cluster) -> Iterator[str]:
             process.kill()
 
 
-@contextlib.contextmanager
-def _serving(made: Way, upstream: str) -> Iterator[str]:
-    loop, started, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-    server = ""
+@contextlib.asynccontextmanager
+async def _serving(made: Way, upstream: str) -> AsyncIterator[str]:
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(upstream, timeout=timeout, auto_decompress=False) as session:
 
-    async def serve() -> None:
-        nonlocal server
-        timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(upstream, timeout=timeout, auto_decompress=False) as session:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await _answer(made, session, request)
 
-            async def answer(request: web.Request) -> web.StreamResponse:
-                return await _answer(made, session, request)
-
-            application = web.Application(client_max_size=1 << 24)
-            application.router.add_route("*", "/{path:.*}", answer)
-            async with local_server.running(application) as address:
-                server = address
-                started.set()
-                await stop.wait()
-
-    def live() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:  # ends the answers that are still on their way
-            runner.run(serve())
-
-    thread = threading.Thread(target=live, name="faulty way")
-    thread.start()
-    assert started.wait(30)
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        application = web.Application(client_max_size=1 << 24)
+        application.router.add_route("*", "/{path:.*}", answer)
+        async with local_server.running(application) as address:
+            yield address
 
 
 async def _answer(made: Way, session: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
