@@ -86,7 +86,8 @@ class Cluster:
                 query += [("labelSelector", chosen)] if chosen else []
                 query += [("continue", proceed)] if proceed else []
                 page = await self._request("GET", resources.collection(kind, namespace), query=query)
-                found += [slim(kind, each) for each in page["items"]]
+                # a list says once what kind it is of
+                found += [slim(kind, {"apiVersion": page["apiVersion"], **each}) for each in page["items"]]
                 proceed = page["metadata"].get("continue") or ""
                 if not proceed:
                     break
