@@ -4,11 +4,13 @@ import asyncio
 import io
 import json
 import logging
+import re
 from dataclasses import replace
 
 import pytest
 
 from vllama_agent.engines.base import EngineState
+from vllama_agent.server.routes import ROUTES
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, serving, until
 from vllama_core.errors import ConfigError, ModelNotFound
 
@@ -323,6 +325,34 @@ async def test_keys(http, tmp_path):
         for headers in ({"Authorization": "Bearer beta"}, {"x-api-key": "alpha"}):
             async with http.get(served.url + "/api/tags", headers=headers) as response:
                 assert response.status == 200
+
+
+@pytest.mark.parametrize("operation", [route.operation for route in ROUTES], ids=lambda given: f"{given.method} {given.path}")
+async def test_every_route_but_the_probes_wants_a_key(http, tmp_path, operation):
+    (tmp_path / "keys").write_text("alpha\n")
+    path = re.sub(r"\{[^}]*\}", "x", operation.path)
+    async with serving(api_key_file=tmp_path / "keys") as served:
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            async with http.request(operation.method, served.url + path, headers=headers) as response:
+                assert (response.status == 401) is not operation.probe
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "not valid JSON"),
+        (b'{"model":"m","prompt":"\xff"}', "not valid JSON"),
+        (b"[1]", "JSON object"),
+        (b'{"model":5}', "model"),
+    ],
+)
+async def test_what_is_no_request_is_refused_in_the_shape_of_its_api(http, path, body, words):
+    async with serving() as served, http.post(served.url + path, data=body) as response:
+        assert response.status == 400
+        told = (await response.json())["error"]
+        assert words in told["message"]
+        assert told["type"] == "invalid_request_error"
 
 
 async def test_browsers(http, tmp_path):

@@ -96,8 +96,9 @@ def test_switches_and_lists() -> None:
     config = read(
         "--no-auth", "--no-mmap", "--mlock", "--tensor-split", "3,1", "--model", "a", "--model", "b",
         OLLAMA_ORIGINS="x, y", VLLAMA_STORES="/mnt/shared:~/more:", VLLAMA_PVC_ROOT="/claims", VLLAMA_XET="1",
+        VLLAMA_MANAGED="1",
     )  # fmt: skip
-    assert (config.pvc_root, config.xet) == (Path("/claims"), True)
+    assert (config.pvc_root, config.xet, config.managed) == (Path("/claims"), True, True)
     assert config.stores == (Path("/mnt/shared"), Path("~/more").expanduser())
     assert config.no_auth
     assert not config.load.mmap

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import descendants
+import psutil
 import pytest
 
 from vllama_agent.engines.base import EngineState, GenerateRequest, Message
+from vllama_agent.engines.llama_cpp import engine as engine_module
 from vllama_agent.engines.llama_cpp import helpers, lib, version, wire
 from vllama_agent.engines.llama_cpp.engine import LlamaCppEngine
 from vllama_agent.testing import until
@@ -48,6 +51,30 @@ async def test_a_load_that_is_cancelled_says_so_and_leaves_no_process(tiny_llama
     await until(lambda: not descendants.living())
     await engine.load()
     await engine.unload()
+
+
+async def test_a_worker_that_dies_again_and_again_is_given_up_with_a_sentence(
+    engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BACK_OFF", (0.01,) * 3)
+    deaths = 0
+
+    def kill() -> bool:
+        """Whatever worker there is, as soon as it is there."""
+        nonlocal deaths
+        for process in descendants.named("llama_cpp.worker"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+                deaths += 1
+        return engine.state is EngineState.FAILED
+
+    await until(kill, seconds=60)
+    assert deaths > len(engine_module.BACK_OFF)
+    assert "3 restarts did not help" in (engine.failure or "")
+    with pytest.raises(EngineFailed, match="restarts did not help"):
+        async with engine.generate(GenerateRequest(prompt="x")):
+            pass
+    await until(lambda: not descendants.living())
 
 
 async def test_a_job_at_work_ends_with_the_engine_and_starts_no_helper(engine: LlamaCppEngine) -> None:
