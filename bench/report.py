@@ -57,7 +57,7 @@ def text(file: ResultsFile, rows: Iterable[Row], notes: Mapping[str, str], publi
     :param published: the page as it is: what it says of rows that the file has nothing of is kept.
     """
     kept = dict(found.groups() for section in published.split("\n## ")[1:] if (found := _MEASURED.match(section)))
-    bodies = [(row, _body(row, file.of(row.key), kept.get(_title(row)))) for row in rows]
+    bodies = [(row, _row(row, measured) if (measured := file.of(row.key)) else kept.get(_title(row))) for row in rows]
     parts = [HEAD.format(model=places.MODEL_NAME), "## Overview", _overview(bodies)]
     for row, body in bodies:
         parts += [f"## {_title(row)}", body or f"Not measured yet (`make bench ROWS={row.key}`)."]
@@ -69,10 +69,6 @@ def text(file: ResultsFile, rows: Iterable[Row], notes: Mapping[str, str], publi
 
 def _title(row: Row) -> str:
     return row.title[0].upper() + row.title[1:]
-
-
-def _body(row: Row, measured: Sequence[Result], kept: str | None) -> str | None:
-    return _row(row, measured) if measured else kept
 
 
 def judged(row: Row, measured: Sequence[Result]) -> list[tuple[Goal, stats.Spread | None]]:
