@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from vllama_operator import cluster as clusters
-from vllama_operator import resources
+from vllama_operator import names, resources
 from vllama_operator.cluster import Cluster, Endpoint
-from vllama_operator.errors import ClusterError
+from vllama_operator.errors import ClusterError, NotThere
 from vllama_operator.lease import Leadership
 from vllama_operator.observed import Ref, World
 from vllama_operator.reconciler import Reconciler
@@ -45,6 +45,11 @@ class Operator:
         for ref in self.world.see(kind, body, gone=gone):
             if self._acting:
                 self.queue.add(ref)
+
+    async def find_definition(self) -> None:
+        """:raises ClusterError: the API server knows no LLMServe, or does not answer."""
+        if not await self._cluster.knows(names.KIND):
+            raise NotThere(f"the API server knows no {names.KIND}: kubectl apply --server-side -f crds/llmserve.yaml")
 
     async def run(self) -> None:
         """Until cancelled. The lease is given back when nobody writes any more."""

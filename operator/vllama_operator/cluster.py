@@ -71,6 +71,17 @@ class Cluster:
         """
         return await self._request("GET", f"{resources.collection(kind, namespace)}/{name}")
 
+    async def knows(self, kind: str) -> bool:
+        """Whether it serves a kind: a definition can come later than we, and be removed.
+        https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+        """
+        group, plural = resources.PATHS[kind]
+        try:
+            known = await self._request("GET", group)
+        except NotThere:
+            return False
+        return any(each["name"] == plural for each in known["resources"])
+
     async def list_all(self, kind: str, namespaces: tuple[str, ...] = (), *, selector: str | None = None) -> list[Json]:
         """All objects of a kind that concern us, without what nobody here reads.
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import image_builds
@@ -100,10 +100,21 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def llmserves(cluster: Cluster) -> Cluster:
     """The cluster, with the LLMServe API established."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/llmserves.vllama.dev")
+    _define(cluster)
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Active", "--timeout=60s", "namespace/default")
     return cluster
+
+
+@pytest.fixture
+def define(llmserves: Cluster) -> Iterator[Callable[[], None]]:
+    """Establishes the LLMServe API again, after a test that removes it."""
+    yield lambda: _define(llmserves)
+    _define(llmserves)
+
+
+def _define(cluster: Cluster) -> None:
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/llmserves.vllama.dev")
 
 
 _numbers = itertools.count(1)

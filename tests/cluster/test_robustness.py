@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,9 @@ def test_a_watch_that_is_too_old_begins_anew_and_misses_nothing(llmserves: Clust
     assert gone > len(CHILDREN.split(","))
 
 
-@pytest.mark.parametrize("fault", ["unknown", 429, 500])
-def test_watches_that_are_refused_or_tell_of_nothing_known_go_on(llmserves: Cluster, namespace: str, tmp_path: Path, fault: Fault) -> None:
-    """The first ones are. kopf says which of its tasks it gives up; after that the operator still acts for some seconds."""
+@pytest.mark.parametrize("fault", ["error", "garbled", "unknown", 410, 429, 500])
+def test_the_operator_outlives_watches_that_fail(llmserves: Cluster, namespace: str, tmp_path: Path, fault: Fault) -> None:
+    """Its first ones do; where kopf gives up, all begins anew in the same process, which no kubelet holds back."""
     watches = 0
 
     def at_first(method: str, path: str, watch: bool) -> Fault:
@@ -86,7 +87,27 @@ def test_watches_that_are_refused_or_tell_of_nothing_known_go_on(llmserves: Clus
             llmserves.kubectl("delete", "service", "qwen3", "-n", namespace)
             until(lambda: ("Service", "qwen3") in children(llmserves, namespace))
             assert process.poll() is None
-    assert "has failed" not in (tmp_path / "operator-1.log").read_text()
+
+
+@pytest.mark.parametrize("since", ["the start", "later"])
+def test_the_operator_serves_as_soon_as_llmserves_are_defined(
+    llmserves: Cluster, namespace: str, tmp_path: Path, define: Callable[[], None], since: str
+) -> None:
+    def remove() -> None:
+        llmserves.kubectl("delete", "crd", "llmserves.vllama.dev", "--timeout=30s")
+
+    if since == "the start":
+        remove()
+    with operator(llmserves, namespace, tmp_path) as process:
+        if since == "later":
+            make(llmserves, namespace, suspend=True)
+            until(lambda: ready(llmserves, namespace) == ("Suspended", "Suspended"))
+            remove()
+        until(lambda: "the API server knows no LLMServe: kubectl apply" in (tmp_path / "operator-1.log").read_text())
+        define()
+        make(llmserves, namespace, suspend=True)
+        until(lambda: ready(llmserves, namespace) == ("Suspended", "Suspended"))
+        assert process.poll() is None
 
 
 def test_a_leader_that_was_stopped_writes_nothing_when_it_goes_on(llmserves: Cluster, namespace: str, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from aiohttp import web
 from kit.cluster import Cluster
 
 Fault = int | str | None
-"""A status, `silence` (no answer), `reset` (the connection breaks), or what a watch is sent: `gone` (list anew) or `unknown` (an event of a
-kind that nobody knows); None: it works."""
+"""A status, `silence` (no answer), `reset` (the connection breaks), or what a watch is sent: `gone` (list anew), `error` (the server has
+failed), `unknown` (an event of a kind that nobody knows) or `garbled` (a line that breaks off); None: it works."""
 _HOP = {"connection", "transfer-encoding", "content-length", "host", "content-encoding"}
 
 
@@ -102,8 +102,12 @@ async def _answer(made: Way, session: aiohttp.ClientSession, request: web.Reques
             await asyncio.sleep(3600)  # the one who asks gives up before
         case "gone":
             return web.json_response({"type": "ERROR", "object": _status(410) | {"reason": "Expired"}})
+        case "error":
+            return web.json_response({"type": "ERROR", "object": _status(500) | {"reason": "InternalError"}})
         case "unknown":
             return web.json_response({"type": "RENAMED", "object": {}})
+        case "garbled":
+            return web.Response(text='{"type": "ADDED", "object": {"metadata"\n', content_type="application/json")
         case int(code):
             return web.json_response(_status(code), status=code, headers={"Retry-After": "1"} if code == 429 else {})
     assert request.transport is not None
