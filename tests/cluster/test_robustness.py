@@ -19,6 +19,11 @@ from vllama_operator import pods
 
 SUSPENDED = 5
 """Children of a suspended LLMServe."""
+UNDEFINED = "the API server knows no LLMServe: kubectl apply"
+
+
+def undefine(cluster: Cluster) -> None:
+    cluster.kubectl("delete", "crd", "llmserves.vllama.dev", "--timeout=30s")
 
 
 def serve(name: str, **spec: Any) -> dict[str, Any]:
@@ -93,21 +98,27 @@ def test_the_operator_outlives_watches_that_fail(llmserves: Cluster, namespace: 
 def test_the_operator_serves_as_soon_as_llmserves_are_defined(
     llmserves: Cluster, namespace: str, tmp_path: Path, define: Callable[[], None], since: str
 ) -> None:
-    def remove() -> None:
-        llmserves.kubectl("delete", "crd", "llmserves.vllama.dev", "--timeout=30s")
-
     if since == "the start":
-        remove()
+        undefine(llmserves)
     with operator(llmserves, namespace, tmp_path) as process:
         if since == "later":
             make(llmserves, namespace, suspend=True)
             until(lambda: ready(llmserves, namespace) == ("Suspended", "Suspended"))
-            remove()
-        until(lambda: "the API server knows no LLMServe: kubectl apply" in (tmp_path / "operator-1.log").read_text())
+            undefine(llmserves)
+        until(lambda: UNDEFINED in (tmp_path / "operator-1.log").read_text())
         define()
         make(llmserves, namespace, suspend=True)
         until(lambda: ready(llmserves, namespace) == ("Suspended", "Suspended"))
         assert process.poll() is None
+
+
+@pytest.mark.usefixtures("define")
+def test_the_operator_ends_by_a_signal_while_it_waits_to_begin_anew(llmserves: Cluster, namespace: str, tmp_path: Path) -> None:
+    undefine(llmserves)
+    with operator(llmserves, namespace, tmp_path) as process:
+        until(lambda: UNDEFINED in (tmp_path / "operator-1.log").read_text())
+        process.terminate()
+        assert process.wait(timeout=30) == 0
 
 
 def test_a_leader_that_was_stopped_writes_nothing_when_it_goes_on(llmserves: Cluster, namespace: str, tmp_path: Path) -> None:
