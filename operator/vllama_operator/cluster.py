@@ -25,6 +25,8 @@ PAGE = 100
 """Objects per answer of a listing: as sent, each takes tens of kilobytes of memory."""
 LONGEST_LOG = 64 << 10
 """Bytes of a log."""
+SHOWN = 200
+"""Bytes of an answer that is no JSON."""
 _REJECTED = frozenset({400, 403, 405, 413, 415, 422})
 _BACKGROUND = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
 
@@ -202,7 +204,11 @@ class Cluster:
     async def _request(
         self, method: str, path: str, *, body: Json | None = None, query: list[tuple[str, str]] | None = None, content: str = ""
     ) -> Json:
-        answer: Json = json.loads(await self._send(method, path, body=body, query=query, content=content))
+        sent = await self._send(method, path, body=body, query=query, content=content)
+        try:
+            answer: Json = json.loads(sent)
+        except ValueError as error:  # something between us and it: a proxy's page, or half an answer
+            raise ClusterBusy(f"the API server answers what is no JSON: {sent[:SHOWN]!r}") from error
         return answer
 
     async def _send(
@@ -217,7 +223,7 @@ class Cluster:
             ):
                 received = await reply.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ClusterBusy(f"the API server does not answer: {error or f'nothing within {self._timeout:g} seconds'}") from error
+            raise ClusterBusy(f"the API server does not answer: {str(error) or f'nothing within {self._timeout:g} seconds'}") from error
         if reply.status >= 300:
             raise _error(reply.status, received, reply.headers.get("Retry-After"))
         return received
@@ -240,4 +246,4 @@ def _message(content: bytes) -> str:
     try:
         return str(json.loads(content).get("message") or "")
     except (ValueError, AttributeError):
-        return content[:200].decode("utf-8", "replace")
+        return content[:SHOWN].decode("utf-8", "replace").strip()
