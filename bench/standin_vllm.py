@@ -33,7 +33,9 @@ class Stream:
         self._body = body
         self._prompt = prompt
         self._tokens = max(1, min(body.get("max_tokens") or CONTEXT, CONTEXT - prompt))
-        self._made = 0
+        self._interval = body.get("stream_interval") or 1
+        self._made = self._sent = 0
+        self._text = ""
         self._deadly = "die!" in json.dumps(body)
         name = "chatcmpl-93693c8090ab7dfb" if chat else "cmpl-accb1ce7d1243a45"
         kind = "chat.completion.chunk" if chat else "text_completion"
@@ -52,7 +54,7 @@ class Stream:
             self._send(f'{self._head}{first},"prompt_token_ids":null,"prompt_text":{text}}}\n\n')
 
     def step(self) -> None:
-        """One token more, and the end behind the last."""
+        """One token more, and the end behind the last. As in vLLM, the first and the last go out at once, others by `stream_interval`."""
         if self._writer.transport.is_closing():
             self.done.set()
             return
@@ -60,13 +62,16 @@ class Stream:
             print("ERROR 11-25 20:34:41 [core.py:1] RuntimeError: CUDA error: the GPU has fallen off the bus", flush=True)
             os._exit(3)
         self._made += 1
-        word = WORDS[self._made % len(WORDS)]
+        self._text += WORDS[self._made % len(WORDS)]
+        if 1 < self._made < self._tokens and self._made - self._sent < self._interval:
+            return
+        text, self._text, self._sent = self._text, "", self._made
         stop = "" if self._chat else ',"stop_reason":null'
         if self._made < self._tokens:
-            self._send(f'{self._head}{self._before}{word}{self._rest},"finish_reason":null{stop}{self._none}]}}\n\n')
+            self._send(f'{self._head}{self._before}{text}{self._rest},"finish_reason":null{stop}{self._none}]}}\n\n')
             return
         stop = ',"stop_reason":null'
-        event = f'{self._head}{self._before}{word}{self._rest},"finish_reason":"length"{stop}{self._none}]}}\n\n'
+        event = f'{self._head}{self._before}{text}{self._rest},"finish_reason":"length"{stop}{self._none}]}}\n\n'
         usage = {"prompt_tokens": self._prompt, "completion_tokens": self._made, "prompt_tokens_details": {"cached_tokens": 0}}
         metrics = {"time_to_first_token_ms": 3.0, "queue_time_ms": 1.0, "generation_time_ms": 2.0}
         self._send(event + f'{self._head}],"usage":{json.dumps(usage)},"metrics":{json.dumps(metrics)}}}\n\ndata: [DONE]\n\n')

@@ -63,11 +63,11 @@ class Served:
         times = self.process.cpu_times()
         return times.user + times.system
 
-    async def stream(self, tokens: int, gaps: list[float] | None = None, **further: Any) -> tuple[int, float]:
+    async def stream(self, tokens: int, reads: list[float] | None = None, **further: Any) -> tuple[int, float]:
         """(tokens that came, seconds until the first byte of the first).
 
         :param further: fields of the request.
-        :param gaps: gets the seconds between reads; reading so is dearer, so only few streams should.
+        :param reads: gets when each read was, by the performance counter; that is dearer, so only few streams should.
         """
         body = {
             "model": self.model,
@@ -78,14 +78,13 @@ class Served:
             **SAMPLING,
             **further,
         }
-        last, began, first, before = b"", time.perf_counter(), 0.0, 0.0
+        last, began, first = b"", time.perf_counter(), 0.0
         async with self.session.post(f"{self.url}/v1/completions", json=body) as response:
             async for chunk in response.content.iter_any():
                 now = time.perf_counter()
                 first = first or now - began
-                if gaps is not None and before:
-                    gaps.append(now - before)
-                before = now
+                if reads is not None:
+                    reads.append(now)
                 last = (last + chunk)[-4096:]
         usage = [line[6:] for line in last.splitlines() if b'"usage":{' in line]
         if not usage:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
+import math
 import secrets
 import statistics
 import sys
@@ -29,7 +31,7 @@ FLOOD_STREAMS, FLOOD_RATE = 256, 20_000.0
 CALM_STREAMS, CALM_RATE = 64, 1_000.0
 SECONDS = 8.0
 WATCHED = 16
-"""Every so many streams one has its gaps measured: reading so is dearer."""
+"""Every so many streams one has its reads noted, which is dearer."""
 LONGEST = CONTEXT - 148
 """Tokens of an answer that fits beside its prompt, a byte of which is a token of the stand-in's."""
 SOAK_SECONDS, WARM_SECONDS = 600.0, 60.0
@@ -42,17 +44,28 @@ class Flood:
 
     :ivar cpu_us: microseconds of the server's CPU per token.
     :ivar rate: tokens per second.
-    :ivar gaps: seconds between reads of some streams.
+    :ivar begun: when the last of all answers had its first bytes, by the performance counter.
+    :ivar reads: of some streams, when each read was.
     """
 
     cpu_us: float
     rate: float
-    gaps: list[float]
+    begun: float
+    reads: list[list[float]]
 
-    @property
     def gap_ratio(self) -> float:
-        """The longest gap, in median ones."""
-        return max(self.gaps) / statistics.median(self.gaps)
+        """The longest gap of a stream in its own median ones, of the worst stream, while all run."""
+        later = [of for of in self.reads if of[-1] > self.begun]  # the first one is alone at first, and may have ended by then
+        return _gap_ratio(later, self.begun, min(of[-1] for of in later))
+
+    def gap_ratio_with_ends(self) -> float:
+        """The same with the beginning and the end, when there are hundreds of requests at once, too."""
+        return _gap_ratio(self.reads, 0.0, math.inf)
+
+
+def _gap_ratio(reads: list[list[float]], begin: float, end: float) -> float:
+    gaps = [[after - before for before, after in itertools.pairwise(of) if begin <= before and after <= end] for of in reads]
+    return max(max(of) / statistics.median(of) for of in gaps)
 
 
 async def proxy(number: int) -> dict[str, float]:
@@ -69,9 +82,11 @@ async def proxy(number: int) -> dict[str, float]:
         "calm_rate": calm.rate,
         "flood_us": ours.cpu_us,
         "flood_rate": ours.rate,
-        "gap_ratio": ours.gap_ratio,
+        "gap_ratio": ours.gap_ratio(),
+        "gap_ratio_with_ends": ours.gap_ratio_with_ends(),
         "alone_rate": alone.rate,
-        "alone_gap_ratio": alone.gap_ratio,
+        "alone_gap_ratio": alone.gap_ratio(),
+        "alone_gap_ratio_with_ends": alone.gap_ratio_with_ends(),
     }
 
 
@@ -129,10 +144,11 @@ async def _flooded(server: Served, streams: int, rate: float) -> Flood:
     """So many answers at once, for some seconds."""
     await server.stream(8)
     tokens = min(int(rate * SECONDS / streams), LONGEST)
-    gaps: list[float] = []
+    reads: list[list[float]] = [[] for _ in range(0, streams, WATCHED)]
     gc.collect()
     gc.freeze()  # else this client's own collections, of all that a benchmark imports, are gaps of the server's
     cpu, began = server.cpu(), time.perf_counter()
-    made = await asyncio.gather(*(server.stream(tokens, gaps if number % WATCHED == 0 else None) for number in range(streams)))
-    count = sum(tokens for tokens, _first in made)
-    return Flood(cpu_us=1e6 * (server.cpu() - cpu) / count, rate=count / (time.perf_counter() - began), gaps=gaps)
+    watched = [None if number % WATCHED else reads[number // WATCHED] for number in range(streams)]
+    made = await asyncio.gather(*(server.stream(tokens, into) for into in watched))
+    count, begun = sum(tokens for tokens, _first in made), began + max(first for _tokens, first in made)
+    return Flood(cpu_us=1e6 * (server.cpu() - cpu) / count, rate=count / (time.perf_counter() - began), begun=begun, reads=reads)

@@ -51,17 +51,15 @@ class Generated:
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
         while True:
-            delta = self._answer.delta()
-            if delta is None:
-                try:
-                    await self._more()
-                except Refused as error:
-                    raise InvalidRequest(str(error), field=error.parameter) from None
-                continue
-            self._on_delta(delta)
-            yield delta
-            if delta.finish is not None:
-                return
+            if (delta := self._answer.delta()) is not None:
+                self._on_delta(delta)
+                yield delta
+                if delta.finish is not None:
+                    return
+            try:
+                await self._more()
+            except Refused as error:
+                raise InvalidRequest(str(error), field=error.parameter) from None
 
     async def _more(self) -> None:
         try:
