@@ -20,8 +20,8 @@ IGNORES = frozenset({"typical_p", "repeat_last_n", "mirostat", "mirostat_tau", "
 LEAST_TOP_P = 1e-6
 """vLLM refuses 0, by which Ollama means the likeliest token alone."""
 INTERVALS = ((192, 4), (96, 2))
-"""(answers at once, tokens per event from there). vLLM's server writes events in one thread, each for some 80 µs, so that 12,000 a second are
-all that it can do. By `bench.vllm.intervals`, on CPUs, where the model takes most of the time, two tokens an event give 256 streams 1.14 to
+"""(answers at once, tokens per event from there). vLLM's server writes events in one thread, each for some 80 µs: 12,000 a second are all
+that it can do. By `bench.vllm.intervals`, on CPUs, where the model takes most of the time, two tokens an event give 256 streams 1.14 to
 1.23 times the tokens per second, and 128 streams 0.96 to 1.13 times. The first and the last token always go out at once."""
 
 
