@@ -61,8 +61,8 @@ def _hear_signals() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
-async def _run(settings: Settings) -> Exception | None:
-    """Until a signal, or until the watches fail in a way that passes, which is returned."""
+async def _run(settings: Settings) -> str | None:
+    """Until a signal, or until the watches fail in a way that passes, which is told."""
     async with app.running(settings, endpoint()) as operator:
         await asyncio.sleep(0)  # its tasks begin, which would take kopf five seconds at its end if they were later than its own
         log.info("watching %s", ", ".join(settings.namespaces) or "all namespaces")
@@ -78,12 +78,14 @@ async def _run(settings: Settings) -> Exception | None:
                 namespaces=settings.namespaces,
                 liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz" if settings.health_port else None,
             )
-        except (ClusterError, WatchingError, json.JSONDecodeError) as error:
-            return error
+        except (ClusterError, WatchingError) as error:
+            return str(error)
+        except json.JSONDecodeError as error:
+            return f"a watch was sent what is no JSON: {error}"
         except APIError as error:
             if error.status < 500 and error.status not in PASSING:
                 raise
-            return error
+            return error.message or f"HTTP status {error.status}"
     return None
 
 
