@@ -12,6 +12,7 @@ Exit status 3 and the reason if they cannot be had.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -102,13 +103,23 @@ def _version_flags() -> str:
 
 def _start_in_background() -> None:
     if not folder().is_dir() and shutil.which("go") is not None:
-        subprocess.Popen(
+        builder = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        _give_way(builder.pid)
+
+
+def _give_way(session: int) -> None:
+    """Let others compute first: where Linux shares its time between sessions, `nice` counts within one only.
+
+    https://man7.org/linux/man-pages/man7/sched.7.html, "The autogroup feature"
+    """
+    with contextlib.suppress(OSError):  # it does not, or takes no change just now: then the others are slower for a while
+        Path(f"/proc/{session}/autogroup").write_text("19")
 
 
 def _beside(target: Path, suffix: str) -> Path:

@@ -42,7 +42,7 @@ class Kept:
 
     def __init__(self, script: str) -> None:
         read_end, self._pipe = os.pipe()
-        command = [sys.executable, "-c", AS_DARWIN, str(read_end), "", "--", "sh", "-c", script]
+        command = [sys.executable, "-c", AS_DARWIN, str(read_end), "", "10", "--", "sh", "-c", script]
         self.keeper = subprocess.Popen(command, pass_fds=(read_end,), stdout=subprocess.PIPE, text=True)
         os.close(read_end)
         assert self.keeper.stdout is not None

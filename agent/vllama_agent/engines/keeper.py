@@ -1,13 +1,14 @@
 """The parent of every child process: ends the whole tree when the agent is gone, whatever killed it.
 
-Started as a script with the standard library only: ``python -I -S keeper.py PIPE_FD KEEP_FDS -- COMMAND…``. PIPE_FD is the read end of
-a pipe whose write end only the agent has: end of file means that the agent is dead or wants an end at once, a byte that it asks the
-command to end by itself. PDEATHSIG alone would not do, as it is cleared on fork and reaches no grandchild; on Linux the keeper is also a
-subreaper, so orphaned grandchildren become its own.
-KEEP_FDS (comma-separated) stay open for the command.
+Started as a script with the standard library only: ``python -I -S keeper.py PIPE_FD KEEP_FDS NICENESS -- COMMAND…``. PIPE_FD is the
+read end of a pipe whose write end only the agent has: end of file means that the agent is dead or wants an end at once, a byte that it
+asks the command to end by itself. PDEATHSIG alone would not do, as it is cleared on fork and reaches no grandchild; on Linux the keeper is
+also a subreaper, so orphaned grandchildren become its own.
+KEEP_FDS (comma-separated) stay open for the command. NICENESS says how far it gives way to others, 0 to 19.
 """
 
 import ctypes
+import functools
 import os
 import select
 import signal
@@ -20,6 +21,9 @@ PR_SET_CHILD_SUBREAPER = 36
 LINUX = sys.platform == "linux"
 LINGER_SECONDS = 1.0
 """How long children of a command that ended by itself may live on: vLLM's remove shared memory that else stays until a reboot."""
+
+AUTOGROUP_TRIES, AUTOGROUP_SECONDS = 3, 0.1
+"""Linux takes one change in so many seconds, whoever asks."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -72,17 +76,36 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             return
 
 
-def _become_child() -> None:
-    """In the child, before it is the command."""
+def _give_way(niceness: int) -> None:
+    """Compute when others do not. Linux may share its time between sessions first: there a process's niceness counts within its own only.
+
+    https://man7.org/linux/man-pages/man7/sched.7.html, "The autogroup feature"
+    """
+    os.nice(niceness)
+    for _ in range(AUTOGROUP_TRIES):
+        try:
+            with open("/proc/self/autogroup", "w") as file:
+                file.write(str(niceness))
+            return
+        except BlockingIOError:
+            time.sleep(AUTOGROUP_SECONDS)
+        except OSError:  # not Linux, or it shares its time otherwise
+            return
+
+
+def _become_child(niceness: int) -> None:
+    """In the child, before it is the command, in a session of its own."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is ignored stays ignored in a new program, which could not be asked to end
     if LINUX:  # if somebody kills the keeper itself, its direct child goes too
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if niceness:
+        _give_way(niceness)
 
 
 def main() -> int:
     pipe = int(sys.argv[1])
     keep = tuple(int(fd) for fd in sys.argv[2].split(",") if fd)
-    command = sys.argv[4:]
+    niceness, command = int(sys.argv[3]), sys.argv[5:]
     # the agent decides about the end; a Ctrl-C on its terminal is its business
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -93,7 +116,8 @@ def main() -> int:
     if LINUX:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # the agent gives way to engines; they do not
-    child = subprocess.Popen(command, pass_fds=keep, start_new_session=True, preexec_fn=_become_child, restore_signals=True)
+    become = functools.partial(_become_child, niceness)
+    child = subprocess.Popen(command, pass_fds=keep, start_new_session=True, preexec_fn=become, restore_signals=True)
     for fd in keep:
         os.close(fd)
     while child.poll() is None:

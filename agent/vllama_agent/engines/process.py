@@ -45,25 +45,26 @@ class Child:
         self._pipe: int | None = pipe
 
     @classmethod
-    async def start(cls, link: asyncio.Protocol, *command: str, environment: Mapping[str, str] | None = None) -> Child:
+    async def start(cls, link: asyncio.Protocol, *command: str, environment: Mapping[str, str] | None = None, niceness: int = 0) -> Child:
         """Run ``command… FD`` under a keeper. The child's standard error is ours.
 
         :param link: what gets the bytes that the command writes to the socket that it got as its last argument.
         :param environment: variables beside our own; of ours, secrets are kept back.
+        :param niceness: how far it gives way to other processes, 0 to 19.
         :raises EngineFailed: the system has no process, memory or file descriptors left for it.
         """
         try:
-            return await cls._start(link, command, environment or {})
+            return await cls._start(link, command, environment or {}, niceness)
         except OSError as error:
             raise EngineFailed(f"a child process cannot be started: {error}") from error
 
     @classmethod
-    async def _start(cls, link: asyncio.Protocol, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+    async def _start(cls, link: asyncio.Protocol, command: Sequence[str], environment: Mapping[str, str], niceness: int) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(KEEPER), str(read_end), str(theirs.fileno()), "--"),
+                *(sys.executable, "-I", "-S", str(KEEPER), str(read_end), str(theirs.fileno()), str(niceness), "--"),
                 *(*command, str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(read_end, theirs.fileno()),

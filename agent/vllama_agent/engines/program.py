@@ -44,7 +44,7 @@ class Program:
         read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(KEEPER), str(read_end), "", "--", *command),
+                *(sys.executable, "-I", "-S", str(KEEPER), str(read_end), "", "0", "--", *command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

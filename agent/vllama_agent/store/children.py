@@ -25,6 +25,8 @@ SILENCE_SECONDS = 900.0
 """A child that reports nothing for so long hangs: the largest tensors, tens of gigabytes on a slow disk, take minutes."""
 STALE_SECONDS = 86_400.0
 """Without a write until a scratch folder of another machine counts as abandoned: a file that is being made grows steadily."""
+NICENESS = 10
+"""Answers that are streaming go first."""
 LONGEST_LINE = 1 << 20
 """Bytes. A failure's line has a traceback's last words and twenty lines of a log."""
 CHUNK = 8 << 20
@@ -91,13 +93,14 @@ class Reporter:
 
     @classmethod
     async def start(cls, *command: str, environment: Mapping[str, str] | None = None) -> Reporter:
-        """Run ``command… FD`` (see `Child.start`).
+        """Run ``command… FD`` (see `Child.start`); it gives way to engines.
 
         :raises ConversionFailed: the system cannot start it.
         """
         lines = asyncio.StreamReader(limit=LONGEST_LINE)
         try:
-            return cls(await Child.start(asyncio.StreamReaderProtocol(lines), *command, environment=environment), lines)
+            link = asyncio.StreamReaderProtocol(lines)
+            return cls(await Child.start(link, *command, environment=environment, niceness=NICENESS), lines)
         except EngineFailed as error:
             raise ConversionFailed(str(error)) from error
 

@@ -21,8 +21,6 @@ from typing import Any
 
 PROGRESS_SECONDS = 0.2
 KEPT_LINES = 20
-NICENESS = 10
-"""Answers that are streaming go first."""
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OMP_NUM_THREADS")
 """Variables that this process keeps. Tokens and keys of the agent are none of its business: it reads strangers' files."""
 
@@ -76,7 +74,6 @@ def prepare(settings: "dict[str, Any]") -> None:
     with open(settings["log"], "ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # elsewhere it bounds only a heap that nobody uses
         # private memory only: RLIMIT_AS would count libraries and mapped files, which torch has gigabytes of

@@ -11,9 +11,6 @@ import socket
 import sys
 from typing import Any
 
-NICENESS = 5
-"""Answers that are streaming go first."""
-
 
 def fetched(settings: "dict[str, Any]") -> "dict[str, Any]":
     """Download one file, with whatever means the library has; what is told of it."""
@@ -33,7 +30,6 @@ def fetched(settings: "dict[str, Any]") -> "dict[str, Any]":
 
 def main() -> int:
     settings = json.loads(sys.argv[1])
-    os.nice(NICENESS)
     told = fetched(settings)
     with socket.socket(fileno=int(sys.argv[2])) as link:
         link.sendall(json.dumps(told).encode() + b"\n")

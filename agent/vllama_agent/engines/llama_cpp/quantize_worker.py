@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import re
 import socket
 import sys
@@ -24,8 +23,6 @@ ERROR = 4
 """`GGML_LOG_LEVEL_ERROR`."""
 BUFFER_BYTES = 1 << 30
 """Rows that are kept in memory at once; libllama's default of 8 GiB is more than small machines have."""
-NICENESS = 10
-"""Answers that are streaming go first."""
 _SIZE = re.compile(r"size\s*=\s*([\d.]+) MiB")
 _TENSOR = re.compile(r"\[\s*\d+/\s*\d+\]\s+(\S+)")
 _FALLBACK = re.compile(r"(\d+) of (\d+) tensor\(s\) required fallback quantization")
@@ -93,7 +90,6 @@ def main() -> int:
         link.write(json.dumps(message) + "\n")
         link.flush()
 
-    os.nice(NICENESS)
     try:
         work(json.loads(sys.argv[1]), send)
     except EngineFailed as error:
