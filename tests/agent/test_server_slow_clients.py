@@ -3,8 +3,10 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from unittest.mock import Mock
 
 import pytest
+from aiohttp.http_writer import StreamWriter
 from aiohttp.test_utils import make_mocked_request
 
 from vllama_agent.server import answers
@@ -93,6 +95,25 @@ async def test_a_body_that_does_not_come_is_told(monkeypatch):
         writer.write(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert b"408" in await reader.readline()
         assert b"did not arrive within" in await reader.readuntil(b"}")
+
+
+async def test_headers_go_with_the_first_bytes_and_the_end_with_the_last():
+    protocol = Mock(transport=Mock(), _paused=False)
+    protocol.transport.is_closing.return_value = False
+    protocol.transport.get_write_buffer_size.return_value = 0
+    writer = StreamWriter(protocol, asyncio.get_running_loop())
+    request = make_mocked_request("POST", "/api/chat", writer=writer, transport=protocol.transport, protocol=protocol)
+    sender = Sender(request, "application/x-ndjson", {}, write_timeout=1)
+    await sender.send(b"first")
+    await sender.send(b"more")
+    await sender.finish(b"last")
+    with pytest.raises(RequestCancelled):
+        await sender.send(b"late")
+    first, more, last = (bytes(call.args[0]) for call in protocol.transport.write.call_args_list)
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert first.endswith(b"\r\n\r\n5\r\nfirst\r\n")
+    assert more == b"4\r\nmore\r\n"
+    assert last == b"4\r\nlast\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize("step", ["prepare", "write"])

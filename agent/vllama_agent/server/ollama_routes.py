@@ -122,8 +122,8 @@ class _Answer:
             else:
                 data = piece(delta.text, delta.logprobs) if delta.text or delta.logprobs else b""
             if delta.finish is not None and delta.usage is not None:
-                data += self._reply.final(delta.finish, self._metrics(delta.usage), context=context)
-            if data:
+                await sender.finish(data + self._reply.final(delta.finish, self._metrics(delta.usage), context=context))
+            elif data:
                 await sender.send(data)
         return sender.response
 

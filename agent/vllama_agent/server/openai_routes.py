@@ -97,23 +97,29 @@ class _Answer:
         self._sender = sender = Sender(
             self._request, openai_replies.SSE, {"Cache-Control": "no-cache"}, write_timeout=self._service.config.write_timeout
         )
+        last = b""
         if len(self._wanted) == 1:
-            await self._stream_one(engine, sender)
+            last = await self._stream_one(engine, sender)
         else:
             await self._stream_many(engine, sender)
         usage = self._reply.usage(self._choices) if self._call.include_usage else b""
-        await sender.send(usage + openai_replies.DONE)
+        await sender.finish(last + usage + openai_replies.DONE)
         return sender.response
 
-    async def _stream_one(self, engine: Engine, sender: Sender) -> None:
+    async def _stream_one(self, engine: Engine, sender: Sender) -> bytes:
+        """Its last frames, which are not sent yet: they go with the end."""
+        last = b""
         async with engine.generate(self._wanted[0][1]) as generation:
             watch = answers.Watch(self._service, self._model, self._started)
             split = self._split(0, generation)
             async for delta in generation:
                 watch.saw(delta)
                 data = self._frames(0, delta, split)
-                if data:
+                if delta.finish is not None:
+                    last = data
+                elif data:
                     await sender.send(data)
+        return last
 
     async def _stream_many(self, engine: Engine, sender: Sender) -> None:
         """Every generation is a task; one reader writes what they make, in the order it comes."""

@@ -14,6 +14,12 @@ UNREAD_BYTES = 64 * 1024
 """Bytes that may wait for a reader before the stream waits for it too."""
 
 
+class Stream(web.StreamResponse):
+    """Its headers wait for the first bytes, as those of a whole response do; aiohttp has no public name for that."""
+
+    _send_headers_immediately = False
+
+
 class Sender:
     """One streamed response.
 
@@ -24,7 +30,7 @@ class Sender:
     def __init__(self, request: web.Request, content_type: str, headers: Mapping[str, str], *, write_timeout: float) -> None:
         self._request = request
         self._timeout = write_timeout
-        self.response = web.StreamResponse(headers=headers)
+        self.response = Stream(headers=headers)
         self.response.headers["Content-Type"] = content_type
         self._writer: AbstractStreamWriter | None = None
         self._transport: asyncio.Transport | None = None
@@ -53,6 +59,21 @@ class Sender:
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
             if transport.get_write_buffer_size() > UNREAD_BYTES:
                 await self._wait_for_reader(transport)
+
+    async def finish(self, data: bytes) -> None:
+        """Write the last bytes, and with them the end of the response; nothing can be sent behind it.
+
+        :raises RequestCancelled: as `send`.
+        """
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size() + len(data) > UNREAD_BYTES:
+            await self.send(data)
+            data = b""
+        self._transport = None
+        try:
+            await self.response.write_eof(data)
+        except ConnectionError:
+            raise RequestCancelled from None
 
     async def _start(self, data: bytes) -> None:
         try:
