@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -41,19 +42,28 @@ ALIASES = {"start": "serve", "ls": "list", "-v": "version", "--version": "versio
 ELSEWHERE = ("cluster",)
 """Verbs of another package: it says by an entry point of the group `vllama.commands` which module they are."""
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a write to standard output, which have no file's name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage(), end="")
-        return 0 if words else WRONG_USE
-    verb = ALIASES.get(words[0], words[0])
-    if verb not in COMMANDS:
-        print(f"vllama: there is no command {words[0]!r}; `vllama --help` lists them", file=sys.stderr)
-        return WRONG_USE
-    return _run(verb, words[1:])
+    try:
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return status
+    except VllamaError as error:
+        print(f"vllama: {answer.safe(str(error))}", file=sys.stderr)  # a server's words, too, must not steer the terminal
+        return WRONG_USE if isinstance(error, ConfigError) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in UNWRITTEN or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what could not be written would be tried again at the end
+        if not isinstance(error, BrokenPipeError):  # then the reader of our output has seen enough, as `head` does
+            print(f"vllama: standard output: {error.strerror}", file=sys.stderr)
+        return FAILED
 
 
 def usage() -> str:
@@ -74,18 +84,14 @@ def _command(verb: str) -> Any:
     return found.load()
 
 
-def _run(verb: str, words: list[str]) -> int:
-    try:
-        command = _command(verb)
-        parsed = command.parser(f"vllama {verb}").parse_args(words)
-        status: int = command.run(parsed)
-        sys.stdout.flush()
-        return status
-    except VllamaError as error:
-        print(f"vllama: {answer.safe(str(error))}", file=sys.stderr)  # a server's words, too, must not steer the terminal
-        return WRONG_USE if isinstance(error, ConfigError) else FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if words else WRONG_USE
+    verb = ALIASES.get(words[0], words[0])
+    if verb not in COMMANDS:
+        print(f"vllama: there is no command {words[0]!r}; `vllama --help` lists them", file=sys.stderr)
+        return WRONG_USE
+    command = _command(verb)
+    status: int = command.run(command.parser(f"vllama {verb}").parse_args(words[1:]))
+    return status

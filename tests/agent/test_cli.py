@@ -140,6 +140,22 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command in shown for command in ("serve", "run", "list", "ps", "show", "stop", "version"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("verb", ["--help", "doctor", "version"])
+def test_a_full_disk_under_the_output_is_one_sentence(verb: str) -> None:
+    with open("/dev/full", "w") as full:
+        found = subprocess.run([sys.executable, "-m", "vllama_agent", verb], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (1, "vllama: standard output: No space left on device\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w") as unread:
+        found = subprocess.run([sys.executable, "-m", "vllama_agent", "--help"], stdout=unread, stderr=subprocess.PIPE, timeout=60)
+    assert (found.returncode, found.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize("module", ["cli", "commands.list", "commands.ps", "commands.run"])
 def test_light_commands_import_nothing_heavy(module: str) -> None:
     code = f"import sys, vllama_agent.{module}; print(*sys.modules)"
