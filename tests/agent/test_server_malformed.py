@@ -1,6 +1,7 @@
-"""Bytes that are no request, or no body: a 400, and nothing of them in the log."""
+"""Bytes that are no request, or no body: a 400, and nothing of them in its text or in the log."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -18,18 +19,42 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
-async def test_what_is_no_http_is_a_400_and_stays_out_of_the_log(sent, caplog):
-    caplog.set_level("DEBUG")
+async def answer_to(sent: bytes) -> bytes:
+    """What the server says before it closes the connection, or begins to wait for more of the body."""
     async with serving() as served:
         host, port = served.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(sent)
-        assert b"400 Bad Request" in await reader.readline()
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        body = await reader.readexactly(length)
         writer.close()
+    return head + body
+
+
+@pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
+async def test_what_is_no_http_is_a_400_that_repeats_nothing_of_it(sent, caplog):
+    caplog.set_level("DEBUG")
+    answer = await answer_to(sent)
+    assert b" 400 Bad Request" in answer.splitlines()[0]
+    assert b"secret" not in answer
     assert "was no HTTP" in caplog.text
     assert "secret" not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        ("a header value", "the request is no HTTP (BadHttpMessage)"),
+        ("a long header", "a line of the request or of its headers is too long"),
+        ("brotli", "the request's Content-Encoding is not supported; send its body as it is, or by gzip, deflate or zstd"),
+    ],
+)
+async def test_why_it_is_none_is_a_sentence(sent, sentence):
+    brotli = POST + b"Content-Encoding: br\r\nContent-Length: 6\r\n\r\nsecret"
+    answer = await answer_to(MALFORMED.get(sent, brotli))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"error": sentence}
 
 
 @pytest.mark.parametrize(("path", "where"), [("/api/chat", ["error"]), ("/v1/chat/completions", ["error", "message"])])

@@ -45,7 +45,6 @@ def sent(agent, data: bytes) -> bytes:
     """What a plain socket gets for some bytes."""
     with socket.create_connection(("127.0.0.1", agent.port), timeout=10) as connection:
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from vllama_agent.connect import proxy
 from vllama_agent.cors import Origins
-from vllama_agent.server.http_log import http_log
+from vllama_agent.server.runner import Runner
 from vllama_core.address import LOOPBACK
 from vllama_core.errors import ConfigError
 
@@ -55,14 +55,8 @@ async def running(upstream: proxy.Upstream, *, port: int, origins: Origins) -> A
     :raises ConfigError: the port is taken.
     """
     async with proxy.new_session() as session:
-        runner = web.AppRunner(
-            proxy.Proxy(upstream, origins, session).app(),
-            access_log=None,
-            logger=http_log,
-            handler_cancellation=True,
-            shutdown_timeout=GOODBYE_SECONDS,
-            keepalive_timeout=IDLE_SECONDS,
-        )
+        app = proxy.Proxy(upstream, origins, session).app()
+        runner = Runner(app, shutdown_timeout=GOODBYE_SECONDS, keepalive_timeout=IDLE_SECONDS)
         await runner.setup()
         try:
             try:

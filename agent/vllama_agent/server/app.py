@@ -16,7 +16,7 @@ from vllama_agent.limits import Admission
 from vllama_agent.pool import MakeEngine, Pool, Store, Surroundings, make_pool
 from vllama_agent.server import gate, pull_routes, reloading, routes, tls
 from vllama_agent.server.first_use import FirstUse
-from vllama_agent.server.http_log import http_log
+from vllama_agent.server.runner import Runner
 from vllama_agent.server.service import Service
 from vllama_agent.store import pull
 from vllama_agent.store.layers import Layers
@@ -96,11 +96,8 @@ async def running(service: Service, *, host: str, port: int) -> AsyncIterator[tu
     :raises ConfigError: the address cannot be bound.
     :raises ModelNotFound: a model to pin is not there, nor anywhere that models are fetched from.
     """
-    runner = web.AppRunner(
+    runner = Runner(
         make_app(service),
-        access_log=None,
-        logger=http_log,
-        handler_cancellation=True,
         handle_signals=False,
         shutdown_timeout=GOODBYE_SECONDS,
         keepalive_timeout=service.config.idle_timeout,
