@@ -3,7 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from aiohttp.http_writer import StreamWriter
@@ -97,13 +97,23 @@ async def test_a_body_that_does_not_come_is_told(monkeypatch):
         assert b"did not arrive within" in await reader.readuntil(b"}")
 
 
-async def test_headers_go_with_the_first_bytes_and_the_end_with_the_last():
-    protocol = Mock(transport=Mock(), _paused=False)
-    protocol.transport.is_closing.return_value = False
-    protocol.transport.get_write_buffer_size.return_value = 0
+@pytest.fixture
+def protocol():
+    """A connection that takes everything at once."""
+    made = Mock(transport=Mock(), _paused=False)
+    made.transport.is_closing.return_value = False
+    made.transport.get_write_buffer_size.return_value = 0
+    return made
+
+
+def sender_on(protocol):
     writer = StreamWriter(protocol, asyncio.get_running_loop())
     request = make_mocked_request("POST", "/api/chat", writer=writer, transport=protocol.transport, protocol=protocol)
-    sender = Sender(request, "application/x-ndjson", {}, write_timeout=1)
+    return Sender(request, "application/x-ndjson", {}, write_timeout=1)
+
+
+async def test_headers_go_with_the_first_bytes_and_the_end_with_the_last(protocol):
+    sender = sender_on(protocol)
     await sender.send(b"first")
     await sender.send(b"more")
     await sender.finish(b"last")
@@ -114,6 +124,17 @@ async def test_headers_go_with_the_first_bytes_and_the_end_with_the_last():
     assert first.endswith(b"\r\n\r\n5\r\nfirst\r\n")
     assert more == b"4\r\nmore\r\n"
     assert last == b"4\r\nlast\r\n0\r\n\r\n"
+
+
+async def test_an_answer_does_not_wait_to_end_until_its_reader_has_read(protocol):
+    sender = sender_on(protocol)
+    await sender.send(b"first")
+    protocol._paused = True
+    protocol.transport.get_write_buffer_size.return_value = 20_000
+    protocol._drain_helper = AsyncMock(side_effect=asyncio.Event().wait)
+    async with asyncio.timeout(5):
+        await sender.finish(b"last")
+    assert protocol.transport.write.call_args.args == (b"4\r\nlast\r\n",)
 
 
 @pytest.mark.parametrize("step", ["prepare", "write"])

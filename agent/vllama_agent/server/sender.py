@@ -66,9 +66,10 @@ class Sender:
         :raises RequestCancelled: as `send`.
         """
         transport = self._transport
-        if transport is None or transport.get_write_buffer_size() + len(data) > UNREAD_BYTES:
+        if transport is None or transport.get_write_buffer_size() or len(data) > UNREAD_BYTES:
+            # the end may wait for the reader without a limit: aiohttp writes it once the answer has given its place free
             await self.send(data)
-            data = b""
+            return
         self._transport = None
         try:
             await self.response.write_eof(data)
