@@ -62,7 +62,10 @@ class Child:
     async def _start(cls, link: asyncio.Protocol, command: Sequence[str], environment: Mapping[str, str], niceness: int) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         read_end, write_end = os.pipe()
+        transport: asyncio.Transport | None = None
         try:
+            # before the process: nobody would wait for the end of one whose start is given up
+            transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(KEEPER), str(read_end), str(theirs.fileno()), str(niceness), "--"),
                 *(*command, str(theirs.fileno())),
@@ -71,10 +74,9 @@ class Child:
                 start_new_session=True,
                 env={**child_environment.without_secrets(os.environ), **environment},
             )
-            transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
         except BaseException:
-            ours.close()
-            os.close(write_end)  # which is the end of a command that runs already
+            (transport or ours).close()
+            os.close(write_end)
             raise
         finally:
             theirs.close()
