@@ -19,7 +19,7 @@ PLAN_STAYS = 3600
 """Seconds that a failed plan stays; then it is tried again."""
 # Neither is bounded: a hash or a conversion may take what the node has, and the plan tells what the node has.
 RESOURCES = {"requests": {"cpu": "100m", "memory": "256Mi"}}
-_LEFT_OUT = ("config", "keys")
+_LEFT_OUT = ("config", "keys", "shm")
 """Volumes that only a serving agent reads."""
 
 

@@ -18,6 +18,8 @@ CONFIG_FOLDER = "/etc/vllama/config"
 KEYS_FOLDER = "/etc/vllama/keys"
 CLAIMS_FOLDER = "/mnt/pvc"
 """Where the agent looks for the claims of pvc://, each by its name."""
+SHARED_MEMORY_FOLDER = "/dev/shm"
+"""A container gets 64 MiB of it unless it is told otherwise: the processes of vLLM that share a model do not start in that."""
 USER = 65532
 """The image's user, and the group that owns the volumes."""
 LEAVE_SECONDS = 5
@@ -187,6 +189,8 @@ def _volumes(spec: ServeSpec) -> list[dict[str, Any]]:
         made.append({"name": "keys", "secret": _secret(spec.keys)})
     if spec.source_claim:
         made.append({"name": "source", "persistentVolumeClaim": {"claimName": spec.source_claim, "readOnly": True}})
+    if spec.engine == "vllm":
+        made.append({"name": "shm", "emptyDir": {"medium": "Memory"}})  # it counts as the pod's memory, and is bounded with that
     return made
 
 
@@ -208,4 +212,6 @@ def _mounts(spec: ServeSpec) -> list[dict[str, Any]]:
         made.append({"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True})
     if spec.source_claim:
         made.append({"name": "source", "mountPath": f"{CLAIMS_FOLDER}/{spec.source_claim}", "readOnly": True})
+    if spec.engine == "vllm":
+        made.append({"name": "shm", "mountPath": SHARED_MEMORY_FOLDER})
     return made

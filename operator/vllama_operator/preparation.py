@@ -141,6 +141,8 @@ def _plan(spec: ServeSpec, settings: Settings, shared: Shared, now: Circumstance
         return replace(made, fits=_verdict(answer), sizing=answer.sizing, rollout=rollout, objects=(kept,), there=(kept,))
     if job is not None:
         return _asked(spec, asked, job, shared.pods.get(name, ()), made, overdue=now.overdue)
+    if asked.engine == "vllm" and not asked.gpus:
+        return replace(made, fits=_NO_GPU)
     if asked.gpus and not now.nodes_seen:
         return replace(made, fits=_PLANNING, rollout=Rollout.WAIT, asks_nodes=True)
     if asked.gpus and now.gpu_memory is None:
@@ -213,5 +215,10 @@ def _is_true(body: Json, condition: str) -> bool:
 
 
 _PLANNING = Verdict("Unknown", "Planning", "whether the model fits is being reckoned from its headers")
+_NO_GPU = Verdict(
+    "Unknown",
+    "NoGpu",
+    "vLLM is planned for GPUs, and none is asked for: name a spec.profile or spec.resources.accelerator that has one, or take llamacpp",
+)
 _EPHEMERAL = Verdict("Unknown", "NotShared", "spec.cache.mode is Ephemeral: each pod fetches the model for itself")
 _CACHED = Verdict("True", "Cached", "the model is in the shared cache")

@@ -138,10 +138,13 @@ async def test_readiness_says_why_an_engine_is_not_there():
         assert bench.pool.starting() is None
 
 
-async def test_a_pinned_model_that_cannot_load_says_so():
+async def test_a_pinned_model_that_cannot_load_says_so(caplog):
+    """Also to a cluster's operator, which reads the log."""
     async with Bench(make=lambda: FakeEngine(load_error="no memory")) as bench:
         bench.pool.pin(("m",))
         await until(lambda: "no memory" in (bench.pool.unready() or ""))
+        [told] = [record.failure for record in caplog.records if hasattr(record, "failure")]
+        assert told == {"reason": "EngineFailed", "message": "no memory"}
 
 
 def give_up(engine):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import small_gguf
+import small_snapshot
 
 from vllama_agent.store import Store, convert_plans, pvc_plans
 from vllama_agent.store.children import ConvertedFile
@@ -17,6 +18,7 @@ from vllama_agent.store.library import Library
 from vllama_agent.store.pull import pull
 from vllama_agent.store.sources import Sources
 from vllama_core.errors import ConfigError, FetchFailed, ModelNotFound
+from vllama_core.model_form import Form
 from vllama_core.modelref import ModelRef
 
 MODEL = small_gguf.make(padding=5000)
@@ -30,9 +32,9 @@ def claim(tmp_path: Path) -> Path:
     return folder
 
 
-async def pulled(claim: Path, ref: str, **more: object) -> list[Event]:
+async def pulled(claim: Path, ref: str, *, prefers: Form = Form.GGUF, **more: object) -> list[Event]:
     events: list[Event] = []
-    sources = Sources(home=claim.parent.parent / "home", pvc_root=claim.parent)
+    sources = Sources(home=claim.parent.parent / "home", pvc_root=claim.parent, prefers=prefers)
     await pull(sources, ref, on_event=events.append, **more)  # type: ignore[arg-type]
     return events
 
@@ -94,6 +96,52 @@ async def test_original_weights_are_converted_and_stay(claim: Path, monkeypatch:
     await pulled(claim, "pvc://models/mine/")
     assert store_of(claim).resolve("pvc://models/mine/").files[0].read_bytes() == MODEL
     assert (claim / "mine" / "model.safetensors").exists()
+
+
+@pytest.fixture
+def folder(claim: Path) -> Path:
+    """A model in Hugging Face's form."""
+    made = claim / "mine"
+    made.mkdir()
+    for name, data in small_snapshot.files().items():
+        (made / name).write_bytes(data)
+    return made
+
+
+async def test_a_folder_of_weights_is_loaded_as_it_is_where_that_form_is_wanted(claim: Path, folder: Path) -> None:
+    """vLLM's: nothing is copied, and its files are read once."""
+    events = await pulled(claim, "pvc://models/mine", file_format="hf")
+    found = store_of(claim).resolve("pvc://models/mine", Form.HUGGING_FACE)
+    assert (found.form, found.folder, found.header.architecture) == (Form.HUGGING_FACE, folder, "llama")
+    assert {path.name for path in found.files} == {path.name for path in folder.iterdir()}
+    assert sum(event.completed for event in events if isinstance(event, Progress)) == found.size
+    assert not any(isinstance(event, Progress) for event in await pulled(claim, "pvc://models/mine", file_format="hf"))
+    (folder / "model.safetensors").write_bytes(small_snapshot.safetensors() + bytes(8))
+    with pytest.raises(ConfigError, match=r"pvc://models/mine/ cannot be used: .*model\.safetensors"):
+        await pulled(claim, "pvc://models/mine", file_format="hf")
+
+
+@pytest.mark.parametrize(("prefers", "form"), [(Form.HUGGING_FACE, Form.HUGGING_FACE), (Form.GGUF, Form.GGUF)])
+async def test_of_a_folder_with_both_forms_the_preferred_one_is_taken(claim: Path, folder: Path, prefers: Form, form: Form) -> None:
+    (folder / "m.gguf").write_bytes(MODEL)
+    await pulled(claim, "pvc://models/mine", prefers=prefers)
+    assert store_of(claim).resolve("pvc://models/mine").form is form
+
+
+@pytest.mark.parametrize(
+    ("ref", "what"),
+    [
+        ("pvc://models/mine/m.gguf", "m.gguf is one file, and Hugging Face's form, which vLLM loads, is a folder"),
+        ("pvc://models/", "neither GGUF files nor safetensors"),
+        ("pvc://models/bare/", "has no config.json"),
+    ],
+)
+async def test_what_is_no_folder_of_weights_is_told_where_that_form_is_wanted(claim: Path, folder: Path, ref: str, what: str) -> None:
+    (folder / "m.gguf").write_bytes(MODEL)
+    (claim / "bare").mkdir()
+    (claim / "bare" / "model.safetensors").write_bytes(small_snapshot.safetensors())
+    with pytest.raises(ConfigError, match=what):
+        await pulled(claim, ref, file_format="hf")
 
 
 @pytest.mark.parametrize(

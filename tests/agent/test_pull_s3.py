@@ -325,8 +325,8 @@ async def test_original_weights_are_fetched_converted_and_removed(world: World, 
     assert list((world.home / "partials").iterdir()) == []
 
 
-async def test_format_hf_is_for_repositories(world: World) -> None:
-    with pytest.raises(ConfigError, match="format hf is for repositories of the hub"):
+async def test_format_hf_is_for_repositories_and_claims(world: World) -> None:
+    with pytest.raises(ConfigError, match=r"in Hugging Face's form .*repositories of the hub and from folders of volume claims"):
         await world.pull("s3://models/mine/", file_format="hf")
 
 

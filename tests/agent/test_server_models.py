@@ -11,6 +11,7 @@ from vllama_agent.pool import Surroundings, budget_of, loader
 from vllama_agent.server.reloading import reload
 from vllama_agent.testing import FACTS, FakeEngine, FakeStore, serving, until
 from vllama_core.config import AgentConfig
+from vllama_core.errors import ConfigError
 
 
 def one_at_a_time(**settings):
@@ -91,6 +92,15 @@ def test_a_budget_that_was_said_is_firm_and_a_guess_is_not():
     assert not guess.firm
     assert guess.bytes is not None
     assert guess.bytes > 0
+
+
+def test_a_machine_without_an_engine_of_its_own_choice_bounds_no_gpus():
+    """As one that has vLLM and no GPU, whose models name it in their entries."""
+
+    def accelerators(config, form):
+        raise ConfigError("the llama.cpp engine is not installed")
+
+    assert budget_of(AgentConfig(), Surroundings(accelerators=accelerators)).gpu is None
 
 
 async def test_a_file_that_is_wrong_changes_nothing_and_is_told_in_the_log(tmp_path: Path, caplog):

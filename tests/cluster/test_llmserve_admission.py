@@ -69,6 +69,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "a rollout in place": {"rollout": {"maxSurge": 0, "maxUnavailable": 1}},
     "a claim that is filled already": {"cache": {"claimName": "models"}},
     "a cache of its own for each pod": {"cache": {"mode": "Ephemeral", "size": "50Gi"}},
+    "weights of a claim for vLLM": {"engine": {"type": "vllm"}, "model": {"source": "pvc://models/qwen3/"}},
     "vLLM on four GPUs": {"engine": {"type": "vllm"}, "resources": {"count": 4}, "parallelism": {"tensor": 2, "pipeline": 2}},
     "vLLM on two nodes": {"engine": {"type": "vllm"}, "parallelism": {"pipeline": 2, "nodes": 2}},
     "an API key": {"api": {"keySecretRef": {"name": "keys"}}},
@@ -100,6 +101,13 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "Hugging Face's files for llama.cpp": (
         {"engine": {"type": "llamacpp"}, "model": {"format": "hf"}}, "spec.model.format", "set engine.type to vllm",
+    ),
+    "a file of a claim for vLLM": (
+        {"engine": {"type": "vllm"}, "model": {"source": "pvc://models/qwen3.gguf"}}, "spec.model.source", "set engine.type to llamacpp",
+    ),
+    "a bucket for vLLM": ({"engine": {"type": "vllm"}, "model": {"source": "s3://bucket/m/"}}, "spec.model.source", "pvc://CLAIM/FOLDER/"),
+    "an artifact in the form of Hugging Face": (
+        {"model": {"source": "oci://registry/m:1", "format": "hf"}}, "spec.model.source", "leave model.format out",
     ),
     "a GGUF for vLLM": ({"engine": {"type": "vllm"}, "model": {"format": "gguf"}}, "spec.model.format", "set engine.type to llamacpp"),
     "a GGUF's quantization for vLLM": (

@@ -224,6 +224,15 @@ def test_a_profile_says_where_pods_run(serve: Make) -> None:
     assert pod["containers"][0]["image"] == "registry/agent:cuda"
 
 
+def test_vllms_processes_share_more_memory_than_a_container_is_given(serve: Make) -> None:
+    """https://kubernetes.io/docs/concepts/storage/volumes/#emptydir"""
+    body = serve(engine={"type": "vllm", "image": "registry/cuda:1"}, resources={"memory": "64Gi"})
+    pod = pod_of(body)
+    assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in pod["volumes"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in pod["containers"][0]["volumeMounts"]
+    assert "shm" not in {each["name"] for each in pod_of(serve())["volumes"]}
+
+
 def test_vllm_runs_in_an_image_that_has_it(serve: Make) -> None:
     body = serve(engine={"type": "vllm"})
     with pytest.raises(SpecError, match=r"name one that has it \(target agent-cuda\) in spec.engine.image or in the profile") as caught:

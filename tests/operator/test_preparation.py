@@ -145,6 +145,13 @@ def test_gpus_wait_for_a_look_at_the_nodes_and_not_for_what_nobody_knows(stage: 
     assert kinds(at.prepare(nodes_seen=True, gpu_memory=24 << 30)) == [("Job", plan_name(at.wanted))]
 
 
+def test_vllm_without_a_gpu_is_told_and_holds_up_nothing(stage: Callable[..., Stage]) -> None:
+    at = stage(engine={"type": "vllm", "image": "registry/cuda:1"}, cache={"mode": "Ephemeral"})
+    made = at.prepare()
+    assert (made.fits.status, made.fits.reason, made.rollout, made.objects) == ("Unknown", "NoGpu", Rollout.GO, ())
+    assert "spec.resources.accelerator" in made.fits.message
+
+
 @pytest.mark.parametrize("fields", [{"suspend": True}, {"replicas": 0}])
 def test_what_sleeps_begins_nothing_and_keeps_what_is_known(stage: Callable[..., Stage], answer: Callable[..., str], fields: Body) -> None:
     at = stage(**fields)
@@ -197,6 +204,12 @@ def test_a_download_runs_where_the_agents_do_without_their_gpu(serve: Make) -> N
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_a_download_for_vllm_has_no_shared_memory_of_its_own(serve: Make) -> None:
+    pod = jobs.download(spec.parse(serve(engine={"type": "vllm", "image": "registry/cuda:1"})), SETTINGS)["spec"]["template"]["spec"]
+    assert [each["name"] for each in pod["volumes"]] == ["tmp", "models"]
+    assert {each["name"] for each in pod["containers"][0]["volumeMounts"]} == {"tmp", "models"}
 
 
 def test_a_jobs_pods_get_no_requests_and_count_as_no_replicas(serve: Make) -> None:

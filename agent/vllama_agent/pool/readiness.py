@@ -12,7 +12,8 @@ from vllama_agent.pool.models import Artifact, key_of
 from vllama_agent.pool.pins import Pins
 from vllama_agent.pool.resident import Resident
 from vllama_agent.pool.tasks import Tasks
-from vllama_core.errors import VllamaError
+from vllama_core.errors import EngineFailed, VllamaError
+from vllama_core.progress import Failure
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +123,10 @@ class Readiness:
             try:
                 await self._warm_up(artifact)
             except (VllamaError, TimeoutError) as error:
-                self._failures[key] = str(error) or f"no answer within {WARM_TIMEOUT:g} seconds"
-                log.warning("a pinned model is not ready: %s", self._failures[key], extra={"model": artifact.name, "retry_seconds": wait})
+                self._failures[key] = why = str(error) or f"no answer within {WARM_TIMEOUT:g} seconds"
+                reason = type(error).__name__ if isinstance(error, VllamaError) else EngineFailed.__name__
+                extra = {"model": artifact.name, "retry_seconds": wait, "failure": Failure(reason, why).as_fields()}
+                log.warning("a pinned model is not ready: %s", why, extra=extra)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LAST_RETRY)
             else:

@@ -71,8 +71,12 @@ class Finder:
         return await self._hub(gguf, file_format)
 
     async def _storage(self, place: StorageRef, name: ModelName, file_format: str | None) -> Plan:
-        if file_format == "hf":
-            raise ConfigError(f"{place}: format hf is for repositories of the hub, whose files go into its cache; leave it out")
+        form = None if file_format is None else Form(file_format)
+        if form is Form.HUGGING_FACE and not isinstance(place, PvcRef):
+            raise ConfigError(
+                f"{place}: from there models come as GGUF, or are made into it; in Hugging Face's form (format hf), which vLLM loads, they "
+                "come from repositories of the hub and from folders of volume claims (pvc://CLAIM/FOLDER/)"
+            )
         home = self._sources.home
         match place:
             case S3Ref():
@@ -80,8 +84,16 @@ class Finder:
             case OciRef():
                 return await oci_plans.plan(Artifact(self._http, place, insecure=self._insecure), place, name=name, home=home)
             case PvcRef():
-                root = self._sources.pvc_root
-                return await asyncio.to_thread(pvc_plans.plan, place, name=name, home=home, root=root, allow_pickle=self._allow_pickle)
+                return await asyncio.to_thread(
+                    pvc_plans.plan,
+                    place,
+                    name=name,
+                    home=home,
+                    root=self._sources.pvc_root,
+                    form=form,
+                    prefers=self._sources.prefers,
+                    allow_pickle=self._allow_pickle,
+                )
 
     async def _url(self, address: str, name: ModelName, file_format: str | None) -> Plan:
         if file_format == "hf":

@@ -11,7 +11,6 @@ from vllama_agent.store import pick, wanted
 from vllama_agent.store.convert_plans import Weights
 from vllama_agent.store.digests import is_digest
 from vllama_agent.store.events import OnEvent
-from vllama_agent.store.hf_files import CONFIG
 from vllama_agent.store.hub import Hub
 from vllama_agent.store.hub_cache import RemoteFile, Repository
 from vllama_agent.store.manifest import FileRef, Manifest, Source
@@ -61,9 +60,7 @@ def snapshot(hub: Hub, repository: Repository, *, name: ModelName, ref: str, lic
 
     :raises pick.NoSnapshot: it has no safetensors, or no config.json.
     """
-    chosen = pick.snapshot(repository.files, repo=repository.name)
-    if CONFIG not in chosen.files:
-        raise pick.NoSnapshot(f"{repository.name} has no {CONFIG}: nothing says what its weights are")
+    chosen = pick.loadable(repository.files, repo=repository.name)
     files = _snapshot_files(repository, chosen)
 
     async def finish(_: OnEvent) -> Manifest:

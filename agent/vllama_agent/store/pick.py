@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from vllama_agent.store import conversion
+from vllama_agent.store import conversion, hf_files
 from vllama_core import quantization_names
 from vllama_core.config import GGUF_PUBLISHERS
 from vllama_core.errors import ConfigError
@@ -171,6 +171,17 @@ def snapshot(paths: Collection[str], *, repo: str, allow_pickle: bool = False) -
         raise NoSnapshot(f"{repo} has neither GGUF files nor safetensors: it holds no model that can be served")
     chosen = everybodys or weights
     return Snapshot(tuple(path for path in top if path in chosen or not path.lower().endswith(".safetensors")))
+
+
+def loadable(paths: Collection[str], *, repo: str) -> Snapshot:
+    """What engines for Hugging Face's form load: pickles they would run, and without a configuration they know nothing.
+
+    :raises NoSnapshot: there is no such model.
+    """
+    found = snapshot(paths, repo=repo)
+    if hf_files.CONFIG not in found.files:
+        raise NoSnapshot(f"{repo} has no {hf_files.CONFIG}: nothing says what its weights are")
+    return found
 
 
 def repositories(repo: str, publishers: Sequence[str] = GGUF_PUBLISHERS) -> list[str]:

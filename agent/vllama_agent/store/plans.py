@@ -14,6 +14,7 @@ from vllama_agent.store import manifests
 from vllama_agent.store.events import OnEvent
 from vllama_agent.store.manifest import Manifest
 from vllama_agent.store.wanted import Wanted
+from vllama_core.model_form import Form
 from vllama_core.modelref import ModelName
 
 Finish = Callable[[OnEvent], Awaitable[Manifest]]
@@ -37,9 +38,9 @@ class Plan:
     room: tuple[Path, int] | None = None
 
 
-def had_before(home: Path, name: ModelName, revision: str | None) -> Manifest | None:
-    """What a name means already, if it was made of the same revision. It blocks."""
-    path = manifests.path_of(home, name)
+def had_before(home: Path, name: ModelName, revision: str | None, form: Form = Form.GGUF) -> Manifest | None:
+    """What a name means already in a form, if it was made of the same revision. It blocks."""
+    path = manifests.path_of(home, name, form)
     found = manifests.read(path) if path.exists() else None
     return found if found is not None and found.source.revision == revision else None
 
