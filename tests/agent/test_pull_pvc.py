@@ -10,11 +10,12 @@ import pytest
 import small_gguf
 import small_snapshot
 
-from vllama_agent.store import Store, convert_plans, pvc_plans
+from vllama_agent.store import Store, convert_plans, manifests, pvc_plans
 from vllama_agent.store.children import ConvertedFile
 from vllama_agent.store.events import Event, Progress
 from vllama_agent.store.layers import Layers
 from vllama_agent.store.library import Library
+from vllama_agent.store.manifest import Manifest
 from vllama_agent.store.pull import pull
 from vllama_agent.store.sources import Sources
 from vllama_core.errors import ConfigError, FetchFailed, ModelNotFound
@@ -41,6 +42,12 @@ async def pulled(claim: Path, ref: str, *, prefers: Form = Form.GGUF, **more: ob
 
 def store_of(claim: Path) -> Store:
     return Store(claim.parent.parent / "home")
+
+
+def manifest_of(claim: Path) -> Manifest:
+    """The only one."""
+    [path] = manifests.paths(store_of(claim).home)
+    return manifests.load(path)
 
 
 async def test_a_file_is_named_where_it_lies(claim: Path) -> None:
@@ -105,6 +112,7 @@ def folder(claim: Path) -> Path:
     made.mkdir()
     for name, data in small_snapshot.files().items():
         (made / name).write_bytes(data)
+    (made / "added_tokens.txt").touch()
     return made
 
 
@@ -114,6 +122,8 @@ async def test_a_folder_of_weights_is_loaded_as_it_is_where_that_form_is_wanted(
     found = store_of(claim).resolve("pvc://models/mine", Form.HUGGING_FACE)
     assert (found.form, found.folder, found.header.architecture) == (Form.HUGGING_FACE, folder, "llama")
     assert {path.name for path in found.files} == {path.name for path in folder.iterdir()}
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    assert {file.digest for file in manifest_of(claim).files} == digests
     assert sum(event.completed for event in events if isinstance(event, Progress)) == found.size
     assert not any(isinstance(event, Progress) for event in await pulled(claim, "pvc://models/mine", file_format="hf"))
     (folder / "model.safetensors").write_bytes(small_snapshot.safetensors()[:-8])

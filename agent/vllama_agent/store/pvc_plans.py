@@ -148,7 +148,7 @@ async def _hashed_once(
 
 async def _hashed(path: Path, on_event: OnEvent) -> FileRef:
     size = (await asyncio.to_thread(path.stat)).st_size
-    bar, steps, done, digest = hashlib.sha256(str(path).encode()).hexdigest(), _hashing(path), 0, ""
+    bar, steps, done, digest = hashlib.sha256(str(path).encode()).hexdigest(), _hashing(path), 0, hashlib.sha256().hexdigest()
     while done < size and (step := await asyncio.to_thread(next, steps, None)) is not None:
         done, digest = step
         on_event(Progress(bar, size, min(done, size), f"reading {path.name}"))
