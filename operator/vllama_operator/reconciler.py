@@ -77,7 +77,7 @@ class Reconciler:
 
     def _read(self, observed: Observed) -> tuple[ServeSpec | None, Problem | None]:
         try:
-            wanted = spec.parse(observed.serve)
+            wanted = spec.parse(observed.serve, self._settings.profiles)
             desired.objects(wanted, self._settings)
         except SpecError as error:
             return None, Problem(reason=error.reason, message=str(error))

@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from vllama_core import quantities, serve_spec, storageref
 from vllama_core.errors import ConfigError
 from vllama_core.model_form import Form
 from vllama_core.storageref import PvcRef
+from vllama_operator.engines import AUTO, takes_vllm
 from vllama_operator.errors import SpecError
-from vllama_operator.profiles import DEFAULT
+from vllama_operator.profiles import DEFAULT, Profile
 
 Json = Mapping[str, Any]
+_NONE: Mapping[str, Profile] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +90,10 @@ class ServeSpec:
     pod_template: Json = field(default_factory=dict)
 
 
-def parse(body: Json) -> ServeSpec:
+def parse(body: Json, profiles: Mapping[str, Profile] = _NONE) -> ServeSpec:
     """Read an LLMServe.
 
+    :param profiles: those of the cluster, on which the engine depends where none is named.
     :raises SpecError: it asks for what this version cannot do, or for what cannot be.
     """
     metadata, spec = body["metadata"], body["spec"]
@@ -99,6 +103,10 @@ def parse(body: Json) -> ServeSpec:
         raise SpecError("MultiNodeNotSupported", "a replica on several nodes is not supported yet; set spec.parallelism.nodes to 1")
     config = _config(model, engine, resources, _part(spec, "parallelism"))
     checked = _checked(config)
+    profile = profiles.get(spec.get("profile") or DEFAULT, Profile())
+    if engine.get("type", AUTO) == AUTO and takes_vllm(model, engine, resources, profile):
+        config = _config(model, {**engine, "type": "vllm"}, resources, _part(spec, "parallelism"))
+        checked = _checked(config)
     storage = storageref.parse(model["source"])
     return ServeSpec(
         name=metadata["name"],

@@ -144,10 +144,13 @@ async def test_of_a_folder_with_both_forms_the_preferred_one_is_taken(claim: Pat
         ("pvc://models/mine/m.gguf", "m.gguf is one file, and Hugging Face's form, which vLLM loads, is a folder"),
         ("pvc://models/", "neither GGUF files nor safetensors"),
         ("pvc://models/bare/", "has no config.json"),
+        ("pvc://models/llama/", "as GGUF only, which llama.cpp loads: choose that engine"),
     ],
 )
 async def test_what_is_no_folder_of_weights_is_told_where_that_form_is_wanted(claim: Path, folder: Path, ref: str, what: str) -> None:
     (folder / "m.gguf").write_bytes(MODEL)
+    (claim / "llama").mkdir()
+    (claim / "llama" / "m.gguf").write_bytes(MODEL)
     (claim / "bare").mkdir()
     (claim / "bare" / "model.safetensors").write_bytes(small_snapshot.safetensors())
     with pytest.raises(ConfigError, match=what):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from vllama_core import serve_spec
 from vllama_operator import spec
 from vllama_operator.errors import SpecError
+from vllama_operator.profiles import Profile
 from vllama_operator.spec import SecretKey
 
 Make = Callable[..., dict[str, Any]]
@@ -56,6 +58,50 @@ def test_vllm_and_its_arguments_reach_the_agent_with_how_the_model_is_spread(ser
 def test_the_engine_is_the_one_that_loads_the_models_form(serve: Make, fields: dict[str, Any], engine: str, form: str | None) -> None:
     read = spec.parse(serve(**fields))
     assert (read.engine, read.form) == (engine, form)
+
+
+L40 = Profile(accelerator="nvidia", image="registry/agent-cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "profile", "engine"),
+    [
+        ({}, L40, "vllm"),
+        ({"model": {"source": "org/repo"}}, L40, "vllm"),
+        ({"model": {"source": "pvc://weights/qwen/"}}, L40, "vllm"),
+        ({"engine": {"image": "registry/mine:1"}}, replace(L40, image=None), "vllm"),
+        ({"engine": {"options": {"parallel": 8}}}, L40, "vllm"),
+        ({"engine": {"image": "registry/mine:1"}, "resources": {"accelerator": "nvidia"}}, Profile(), "vllm"),
+        ({}, replace(L40, image=None), "llamacpp"),
+        ({}, replace(L40, accelerator="amd"), "llamacpp"),
+        ({"resources": {"accelerator": "cpu"}}, L40, "llamacpp"),
+        ({"engine": {"type": "llamacpp"}}, L40, "llamacpp"),
+        ({"engine": {"options": {"gpuLayers": 20}}}, L40, "llamacpp"),
+        ({"model": {"source": "qwen3:0.6b", "format": "gguf"}}, L40, "llamacpp"),
+        ({"model": {"source": "qwen3:0.6b", "quantization": "Q8_0"}}, L40, "llamacpp"),
+        *[
+            ({"model": {"source": source}}, L40, "llamacpp")
+            for source in (
+                "qwen3:0.6b-q8_0",
+                "org/repo-GGUF",
+                "org/repo:Q4_K_M",
+                "pvc://weights/qwen.gguf",
+                "s3://bucket/folder/",
+                "oci://ghcr.io/org/m:1",
+                "https://example.org/m.gguf",
+                "ollama.com/library/qwen3:0.6b",
+                "what-only-ollama-has:7b",
+            )
+        ],
+    ],
+)
+def test_nvidia_gpus_have_vllm_where_the_image_and_the_model_may_be_for_it(
+    serve: Make, fields: dict[str, Any], profile: Profile, engine: str
+) -> None:
+    read = spec.parse(serve(**fields), {"default": profile})
+    assert read.engine == engine
+    assert (read.form == "hf") == (engine == "vllm")
+    assert (json.loads(read.config)["models"][0]["engine"].get("type") == "vllm") == (engine == "vllm")
 
 
 def test_the_rest_is_for_its_pods(serve: Make) -> None:

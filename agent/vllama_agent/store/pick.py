@@ -178,6 +178,9 @@ def loadable(paths: Collection[str], *, repo: str) -> Snapshot:
 
     :raises NoSnapshot: there is no such model.
     """
+    suffixes = {path.rpartition(".")[2].lower() for path in paths}
+    if "gguf" in suffixes and "safetensors" not in suffixes:
+        raise NoSnapshot(f"{repo} has its weights as GGUF only, which llama.cpp loads: choose that engine, and leave format hf out")
     found = snapshot(paths, repo=repo)
     if hf_files.CONFIG not in found.files:
         raise NoSnapshot(f"{repo} has no {hf_files.CONFIG}: nothing says what its weights are")
