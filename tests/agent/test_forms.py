@@ -112,7 +112,7 @@ async def test_a_broken_model_gets_no_name(world: World) -> None:
     [
         ({"model.safetensors": small_snapshot.safetensors()}, r"no config\.json"),
         ({"config.json": b"{}", "pytorch_model.bin": b"x"}, "only as Python pickles"),
-        ({"x-Q4_K_M.gguf": b"GGUF"}, "neither GGUF files nor safetensors"),
+        ({"x-Q4_K_M.gguf": b"GGUF"}, "as GGUF only, which llama.cpp loads: choose that engine"),
     ],
 )
 async def test_what_is_no_snapshot_is_refused_before_anything_is_fetched(world: World, files: dict[str, bytes], words: str) -> None:
