@@ -1,13 +1,15 @@
 """Options of the command line: `--platform=darwin`, the tests as an Apple Silicon Mac would run them, as far as Linux can pretend;
-`--soak-minutes`; and those of tests/cluster, as pytest reads options only from here. And a time limit for every test."""
+`--soak-minutes`; and those of tests/cluster, as pytest reads options only from here. And a time limit for every test, and an image for two
+groups of them."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import image_builds
 import pytest
 from hypothesis import settings
 from time_limit import limited
@@ -22,6 +24,15 @@ TEST_SECONDS = 300.0
 """For the body of a test; the longest takes half a minute here. What fixtures build and wait for has limits of its own."""
 SLOW_SECONDS = 1800.0
 DARWIN = Path(__file__).parent / "support" / "darwin"
+
+
+@pytest.fixture(scope="session")
+def cuda_build() -> Iterator[str]:
+    """The name of the image `agent-cuda`, which tests of images and of nodes share."""
+    if reason := image_builds.lacking("runc"):
+        pytest.skip(reason)
+    with image_builds.cuda() as name:
+        yield name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

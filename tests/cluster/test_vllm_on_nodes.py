@@ -32,16 +32,13 @@ print(urllib.request.urlopen(request, timeout=60).read().decode())
 
 
 @pytest.fixture(scope="module")
-def image(site: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(site: NodeCluster, cuda_build: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """`agent-cuda` on every node, by its name."""
     archive = tmp_path_factory.mktemp("image") / "agent-cuda.tar"
-    with image_builds.vllm_base() as base:
-        name = image_builds.build("agent-cuda", "--layers=false", "--build-arg", f"VLLM_IMAGE={base}")
-        images.save(name, archive)
-        image_builds.remove(name)
+    images.save(cuda_build, archive)
     site.load(archive)
     archive.unlink()
-    return name
+    return cuda_build
 
 
 @pytest.fixture(scope="module")

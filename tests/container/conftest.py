@@ -87,24 +87,26 @@ def operator_image() -> Iterator[Image]:
 
 
 @pytest.fixture(scope="session")
-def cuda_image() -> Iterator[Image]:
-    """That of vLLM, on a base that stands in for vLLM's own; it is removed afterwards."""
-    if reason := image_builds.lacking("runc"):
-        pytest.skip(reason)
-    with image_builds.vllm_base() as base:
-        with _built("agent-cuda", "--layers=false", "--build-arg", f"VLLM_IMAGE={base}") as built:
-            yield built
-        image_builds.remove(f"{image_builds.REPOSITORY}:agent-cuda")
+def cuda_image(cuda_build: str) -> Iterator[Image]:
+    """That of vLLM, on a base that stands in for vLLM's own."""
+    with _mounted(cuda_build) as built:
+        yield built
 
 
 @contextlib.contextmanager
-def _built(target: str, *flags: str) -> Iterator[Image]:
+def _built(target: str) -> Iterator[Image]:
     if reason := image_builds.lacking("runc"):
         pytest.skip(reason)
     try:
-        name = image_builds.build(target, *flags)
+        name = image_builds.build(target)
     except SystemExit as failure:
         pytest.fail(str(failure))
+    with _mounted(name) as built:
+        yield built
+
+
+@contextlib.contextmanager
+def _mounted(name: str) -> Iterator[Image]:
     container = _output("buildah", "from", name)
     try:
         config = json.loads(_output("buildah", "inspect", "--type", "image", name))["Docker"]["config"]

@@ -63,11 +63,19 @@ def vllm_packages() -> Path:
 
 
 @contextlib.contextmanager
-def vllm_base() -> Iterator[str]:
-    """An image that stands in for vLLM's own: a system's Python, into which vLLM's packages are mounted: they are five gigabytes.
+def cuda() -> Iterator[str]:
+    """`agent-cuda` on a base that stands in for vLLM's own, by its name; both are there meanwhile. Errors as `build`."""
+    with _vllm_base() as base:
+        name = build("agent-cuda", "--layers=false", "--build-arg", f"VLLM_IMAGE={base}")
+        try:
+            yield name
+        finally:
+            _remove(name)
 
-    It is there meanwhile.
-    """
+
+@contextlib.contextmanager
+def _vllm_base() -> Iterator[str]:
+    """A system's Python, into which vLLM's packages are mounted: they are five gigabytes."""
     vllm_packages()
     name = f"{REPOSITORY}:vllm-base"
     recipe = f"FROM {BASE}\nRUN apt-get update && apt-get install --yes --no-install-recommends {VLLM_NEEDS} && mkdir -p {VLLM_PACKAGES}\n"
@@ -77,9 +85,8 @@ def vllm_base() -> Iterator[str]:
     try:
         yield name
     finally:
-        remove(name)
+        _remove(name)
 
 
-def remove(name: str) -> None:
-    """Take away an image."""
+def _remove(name: str) -> None:
     subprocess.run(["buildah", "rmi", "--force", name], capture_output=True, check=True, timeout=120)
