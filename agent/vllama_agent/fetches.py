@@ -78,7 +78,7 @@ class Fetches:
                     return await fetch.run(lambda event: self._tell(fetch, event, meter, clock()))
                 except VllamaError as error:
                     self._told[fetch.name] = f"{fetch.name} could not be fetched: {error}"
-                    failure = Failure(type(error).__name__, str(error)).as_fields()
+                    failure = Failure.of(error).as_fields()
                     log.warning(
                         "a model is not here yet: %s", error, extra={"model": fetch.name, "retry_seconds": wait, "failure": failure}
                     )

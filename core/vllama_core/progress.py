@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vllama_core.errors import VllamaError
+
 PERIOD = 2.0
 """Seconds between two lines, at least: a log is no place for more."""
 WINDOW = 10.0
@@ -52,6 +54,11 @@ class Failure:
 
     reason: str
     message: str
+
+    @classmethod
+    def of(cls, error: VllamaError) -> Failure:
+        """Its reason is the error's class."""
+        return cls(type(error).__name__, str(error))
 
     def as_fields(self) -> dict[str, str]:
         return {"reason": self.reason, "message": self.message[:LONGEST]}

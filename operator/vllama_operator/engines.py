@@ -13,10 +13,9 @@ from vllama_core import catalog, engine_options
 from vllama_core.model_form import Form
 from vllama_core.modelref import ModelRef
 from vllama_core.storageref import PvcRef
-from vllama_operator.profiles import Profile
+from vllama_operator.profiles import AUTO, Profile
 
 Json = Mapping[str, Any]
-AUTO = "auto"
 NVIDIA = "nvidia"
 
 
@@ -25,8 +24,8 @@ def takes_vllm(model: Json, engine: Json, resources: Json, profile: Profile) -> 
 
     :param model: `spec.model`, as the other two checked already.
     """
-    accelerator = resources.get("accelerator", AUTO)
-    if (profile.accelerator if accelerator == AUTO else accelerator) != NVIDIA or not (engine.get("image") or profile.image):
+    accelerator = profile.accelerator_of(resources.get("accelerator", AUTO))
+    if accelerator != NVIDIA or not (engine.get("image") or profile.image):
         return False
     if any(name not in engine_options.SHARED for name in engine.get("options") or ()):
         return False

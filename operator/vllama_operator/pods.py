@@ -168,7 +168,7 @@ def _resources(spec: ServeSpec, profile: Profile) -> dict[str, Any]:
 
 def gpu(spec: ServeSpec, profile: Profile) -> str | None:
     """The extended resource to ask for; None = CPUs only."""
-    accelerator = profile.accelerator if spec.accelerator == "auto" else spec.accelerator
+    accelerator = profile.accelerator_of(spec.accelerator)
     if spec.resource_name is not None:
         return spec.resource_name
     if accelerator == "cpu":

@@ -10,6 +10,8 @@ import yaml
 
 from vllama_core.errors import ConfigError
 
+AUTO = "auto"
+"""Of an LLMServe's choices: ours."""
 DEFAULT = "default"
 """The profile of an LLMServe that names none; empty unless the chart says something."""
 RESOURCE_NAMES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/i915"}
@@ -32,6 +34,13 @@ class Profile:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def accelerator_of(self, asked: str) -> str:
+        """What an LLMServe runs on here.
+
+        :param asked: its `spec.resources.accelerator`.
+        """
+        return self.accelerator if asked == AUTO else asked
 
 
 _FIELDS = {

@@ -16,9 +16,9 @@ from vllama_core import quantities, serve_spec, storageref
 from vllama_core.errors import ConfigError
 from vllama_core.model_form import Form
 from vllama_core.storageref import PvcRef
-from vllama_operator.engines import AUTO, takes_vllm
+from vllama_operator.engines import takes_vllm
 from vllama_operator.errors import SpecError
-from vllama_operator.profiles import DEFAULT, Profile
+from vllama_operator.profiles import AUTO, DEFAULT, Profile
 
 Json = Mapping[str, Any]
 _NONE: Mapping[str, Profile] = MappingProxyType({})

@@ -28,7 +28,7 @@ class Lines:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if isinstance(error, VllamaError):
-            _print({"failure": Failure(type(error).__name__, str(error)).as_fields()})
+            _print({"failure": Failure.of(error).as_fields()})
 
     def expect(self, total: int) -> None:
         """So many bytes are to be here in the end."""

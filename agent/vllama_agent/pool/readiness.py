@@ -123,10 +123,10 @@ class Readiness:
             try:
                 await self._warm_up(artifact)
             except (VllamaError, TimeoutError) as error:
-                self._failures[key] = why = str(error) or f"no answer within {WARM_TIMEOUT:g} seconds"
-                reason = type(error).__name__ if isinstance(error, VllamaError) else EngineFailed.__name__
-                extra = {"model": artifact.name, "retry_seconds": wait, "failure": Failure(reason, why).as_fields()}
-                log.warning("a pinned model is not ready: %s", why, extra=extra)
+                problem = error if isinstance(error, VllamaError) else EngineFailed(f"no answer within {WARM_TIMEOUT:g} seconds")
+                self._failures[key] = str(problem)
+                extra = {"model": artifact.name, "retry_seconds": wait, "failure": Failure.of(problem).as_fields()}
+                log.warning("a pinned model is not ready: %s", problem, extra=extra)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LAST_RETRY)
             else:
