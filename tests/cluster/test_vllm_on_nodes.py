@@ -16,8 +16,6 @@ import pytest
 from kit import images, llmserves
 from kit.cluster import NodeCluster
 
-import vllm_cpu
-
 pytestmark = pytest.mark.slow
 
 START_SECONDS = 300.0
@@ -45,10 +43,8 @@ def image(site: NodeCluster, cuda_build: str, tmp_path_factory: pytest.TempPathF
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a folder of Hugging Face's files, which pods may only read."""
     folder = tmp_path_factory.mktemp("models")
-    for file in shutil.copytree(vllm_cpu.tiny_model(), folder / NAME).iterdir():
-        file.chmod(0o644)
+    image_builds.tiny_model(folder / NAME)
     folder.chmod(0o755)
-    (folder / NAME).chmod(0o755)
     yield folder
     shutil.rmtree(folder)
 

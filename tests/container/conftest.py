@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +20,6 @@ import image_builds
 import pytest
 
 import tiny_gguf
-import vllm_cpu
 
 START_SECONDS, STOP_SECONDS = 60.0, 20.0
 
@@ -178,9 +176,7 @@ def start_operator(operator_image: Image, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def start_cuda(cuda_image: Image, tmp_path: Path) -> Iterator[Start]:
     """Run containers of vLLM's image, with the packages of vLLM for CPUs where its own image has vLLM's, and a tiny model."""
-    packages, model = image_builds.vllm_packages(), shutil.copytree(vllm_cpu.tiny_model(), tmp_path / "model")
-    for file in model.iterdir():
-        file.chmod(0o644)  # the image's user is not ours
+    packages, model = image_builds.vllm_packages(), image_builds.tiny_model(tmp_path / "model")
     with _containers(cuda_image, tmp_path) as begin:
 
         def serve(*words: str, environment: Mapping[str, str]) -> Run:

